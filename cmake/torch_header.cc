@@ -1,0 +1,1 @@
+// Holds nothing: a target needs a source to build the shared precompiled header.
