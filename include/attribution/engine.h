@@ -1,0 +1,99 @@
+// Engine runs attention attribution on resident models, without any network around it.
+//
+// Thread-safe. A request is checked, admitted, run and told on the engine's own threads; its caller is never
+// blocked.
+#ifndef ATTRIBUTION_ENGINE_H_
+#define ATTRIBUTION_ENGINE_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "attribution/events.h"
+#include "attribution/model_info.h"
+#include "attribution/options.h"
+#include "attribution/request.h"
+
+namespace attribution {
+
+// Receives the events of one request. Calls come one at a time, in order, from any engine thread; none may
+// block.
+class EventSink {
+ public:
+  virtual ~EventSink() = default;
+
+  // Takes the next event.
+  virtual void OnEvent(Event event) = 0;
+
+  // Calls `resume` once, now or later from any thread, when there is room for the events of one more chunk.
+  // The engine holds no worker meanwhile. A sink that keeps what it gets calls it at once.
+  virtual void WhenWritable(std::function<void()> resume) { resume(); }
+
+  // Last call. What the request had reserved is released before it. OK after an AttributionResult, else the
+  // error.
+  virtual void OnDone(const absl::Status& status) = 0;
+};
+
+// What surrounds a request.
+struct CallContext {
+  absl::Time deadline = absl::InfiniteFuture();
+  std::string request_id;
+  std::string peer;
+  int32_t priority = 0;  // larger goes first
+};
+
+// One running request. Dropping it does not cancel.
+class AttributionCall {
+ public:
+  virtual ~AttributionCall() = default;
+
+  // Stops the request: at once if it waits, between two layers if it runs. OnDone(CANCELLED) follows.
+  // Idempotent.
+  virtual void Cancel() = 0;
+};
+
+struct EngineOptions {
+  std::string model_repository;     // folder of model bundles
+  std::string device = "auto";      // `auto`, `cpu`, `cuda`, `cuda:1`
+  int64_t memory_budget_bytes = 0;  // for requests, without the models; 0: 80 % of what is free after loading
+  int32_t workers = 0;              // 0: from the CPU quota
+  int32_t intra_op_threads = 0;     // 0: from the CPU quota
+  ChunkPolicy chunk_policy = ChunkPolicy::kAdaptive;
+  int32_t queue_limit = 256;          // requests that may wait for memory
+  int64_t queue_bytes = 256ll << 20;  // bytes of the requests that may wait
+  absl::Duration queue_timeout = absl::Seconds(30);
+  int32_t max_sequences = 4096;     // a request
+  int64_t max_sequence_length = 0;  // 0: the model's own
+};
+
+class Engine {
+ public:
+  virtual ~Engine() = default;
+
+  // Starts the request. Everything about it, errors included, is told to `sink`, which lives until OnDone
+  // returns.
+  virtual std::shared_ptr<AttributionCall> Attribute(AttributionRequest request, CallContext context,
+                                                     std::shared_ptr<EventSink> sink) = 0;
+
+  // Every version that was found, by name, then version.
+  virtual std::vector<ModelInfo> ListModels() const = 0;
+
+  // One version; empty: the newest that serves, else the newest. NOT_FOUND names what there is.
+  virtual absl::StatusOr<ModelInfo> GetModel(const std::string& name, const std::string& version) const = 0;
+
+  // Calls `listener` for every version now and whenever a state changes, until the engine ends.
+  virtual void WatchModels(std::function<void(const ModelInfo&)> listener) = 0;
+
+  // Refuses new requests with UNAVAILABLE and returns when the running ones are done or `grace` is over;
+  // what is left by then is cancelled. Returns whether everything finished by itself.
+  virtual bool Drain(absl::Duration grace) = 0;
+};
+
+}  // namespace attribution
+
+#endif  // ATTRIBUTION_ENGINE_H_

@@ -1,0 +1,60 @@
+// What is known of one version of a model.
+#ifndef ATTRIBUTION_MODEL_INFO_H_
+#define ATTRIBUTION_MODEL_INFO_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "attribution/request.h"
+
+namespace attribution {
+
+enum class ModelState { kLoading, kServing, kFailed, kUnloaded };
+
+// How the attention of a site is seen: computed block by block in place of a fused operator, or read after a
+// softmax.
+enum class SiteKind { kBlocked, kTapped };
+
+// A place in the model's graph where attention is computed.
+struct AttentionSite {
+  int32_t index = 0;
+  std::string module_path;  // `site.<index>` in a frozen model
+  SiteKind kind = SiteKind::kBlocked;
+  std::string operator_name;  // of the original graph
+  int32_t executions = 0;     // in one forward pass
+};
+
+// A place that looked like attention and is not used.
+struct SkippedSite {
+  std::string name;
+  std::string reason;
+};
+
+struct ModelInput {
+  std::string name;
+  TensorDtype dtype = TensorDtype::kInt64;
+  std::vector<int64_t> shape;  // -1 where free; dimension 0 is the batch
+};
+
+struct ModelInfo {
+  std::string name;
+  std::string version;
+  ModelState state = ModelState::kUnloaded;
+  std::string sha256;
+  std::string device;
+  int32_t num_layers = 0;
+  int32_t num_heads = 0;
+  int64_t vocabulary_size = 0;      // 0: unknown
+  int64_t max_sequence_length = 0;  // 0: no limit of its own
+  std::vector<ModelInput> inputs;   // in the order of `forward`
+  bool has_tokenizer = false;
+  std::vector<AttentionSite> sites;
+  std::vector<SkippedSite> skipped;
+  int64_t resident_bytes = 0;
+  std::string load_error;  // empty unless kFailed
+};
+
+}  // namespace attribution
+
+#endif  // ATTRIBUTION_MODEL_INFO_H_
