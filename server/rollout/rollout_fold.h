@@ -1,0 +1,83 @@
+// SequenceFold multiplies the attention of one sequence into its rollout, one layer at a time, a block of
+// rows at a time.
+//
+// Holds R [n, n] in the sequence's own length n; a second [n, n], the spare, is shared by all sequences of a
+// chunk. Never holds two layers, nor more of a layer than a block. Padding of the chunk is cut off first, so
+// that it cannot matter. Not thread-safe: one fold belongs to one job on one worker. The formulas are in
+// docs/rollout.md.
+#ifndef SERVER_ROLLOUT_ROLLOUT_FOLD_H_
+#define SERVER_ROLLOUT_ROLLOUT_FOLD_H_
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "attribution/options.h"
+#include "server/rollout/attention_statistics.h"
+#include "server/rollout/valid_positions.h"
+
+namespace attribution::rollout {
+
+class SequenceFold {
+ public:
+  // Folds a sequence of valid.length() positions. R lives on the device of `tensor_options`, the device of
+  // its attention. REQUIRES: `options` come from ResolveOptions.
+  SequenceFold(const ResolvedOptions& options, ValidPositions valid, const at::TensorOptions& tensor_options);
+
+  // Starts layer `layer`, numbered from 0. It is folded if it lies in [start_layer, end_layer], and its
+  // statistics are taken if `measure` is true; a layer that is neither is passed over without being looked
+  // at. REQUIRES: layers come in order, each once.
+  void BeginLayer(int32_t layer, bool measure);
+
+  // Takes rows [first_row, first_row + rows) of the layer: `probabilities` [H, rows, S], S >= n, any floating
+  // dtype. They are not changed and not kept. Rows and columns from n on are ignored. `spare` is a flat
+  // float32 tensor of at least n * n cells on the same device; EndLayer() needs what this writes. REQUIRES:
+  // BeginLayer() was called; blocks come in order, every row once.
+  void AddRows(int64_t first_row, const at::Tensor& probabilities, at::Tensor& spare);
+
+  // Makes the folded layer part of R and returns its statistics, empty unless asked for. May swap `spare`
+  // with the fold's own buffer if both have the same size. After an error the fold is of no further use.
+  // INTERNAL with reason NON_FINITE_ATTENTION or NEGATIVE_ATTENTION, naming the layer, if a valid row holds
+  // NaN, Inf or a negative cell; INVALID_ARGUMENT for options.head if this layer has no such head; INTERNAL
+  // if rows are missing.
+  absl::StatusOr<AttentionStatistics> EndLayer(at::Tensor& spare);
+
+  // Returns the rollout of the layers folded so far, [n, n] float32, 0 at invalid positions. A view, valid
+  // until the next EndLayer(). REQUIRES: a layer was folded.
+  at::Tensor rollout() const;
+
+  // Returns the statistics of rollout(). REQUIRES: a layer was folded.
+  AttentionStatistics MeasureRollout() const { return MeasureMatrix(rollout(), valid_); }
+
+  const ValidPositions& valid() const { return valid_; }
+
+  // Number of layers folded so far.
+  int32_t folded_layers() const { return folded_layers_; }
+
+  // Bytes of the tensors held: n * n cells of R and a few numbers a row.
+  int64_t bytes() const;
+
+ private:
+  void Fold(int64_t first_row, at::Tensor& block, const at::Tensor& spare);
+  void AddResidual(int64_t first_row, at::Tensor& block) const;
+  absl::Status CheckLayer(const RowMeasurer::Summary& summary) const;
+
+  const ResolvedOptions options_;
+  const ValidPositions valid_;
+  RowMeasurer measurer_;
+  at::Tensor cells_;  // R, flat, n * n
+  int32_t folded_layers_ = 0;
+
+  // Of the current layer.
+  int32_t layer_ = -1;
+  bool folds_ = false;
+  bool measures_ = false;
+  int64_t rows_seen_ = 0;
+  absl::Status error_;
+};
+
+}  // namespace attribution::rollout
+
+#endif  // SERVER_ROLLOUT_ROLLOUT_FOLD_H_
