@@ -1,0 +1,39 @@
+// Three runs, three unknowns: peak(B, S) = B·S·t + B·S²·c + f.
+//
+//   p1 = peak(1, s)      p2 = peak(4, s): p2 - p1 = 3·s·t + 3·s²·c
+//   p3 = peak(1, 3s):                     p3 - p1 = 2·s·t + 8·s²·c
+//
+// Allocations are exact multiples of tokens and cells but for alignment, so the system is solved, not
+// regressed; a coefficient that comes out negative by alignment is 0.
+#include "server/capture/activation_cost.h"
+
+#include <algorithm>
+
+namespace attribution::capture {
+
+absl::StatusOr<ActivationCost> FitActivationCost(
+    const std::function<absl::StatusOr<int64_t>(int64_t batch, int64_t length)>& peak_bytes,
+    int64_t max_length) {
+  const int64_t s = max_length == 0 ? 16 : std::clamp<int64_t>(max_length / 3, 1, 16);
+  const bool long_enough = max_length == 0 || 3 * s <= max_length;
+  const auto p1 = peak_bytes(1, s);
+  if (!p1.ok()) return p1.status();
+  const auto p2 = peak_bytes(4, s);
+  if (!p2.ok()) return p2.status();
+  const auto p3 = long_enough ? peak_bytes(1, 3 * s) : p1;
+  if (!p3.ok()) return p3.status();
+
+  const auto length = static_cast<double>(s);
+  const auto by_batch = static_cast<double>(*p2 - *p1) / (3 * length);  // t + s·c
+  ActivationCost cost;
+  if (long_enough) {
+    const auto by_length = static_cast<double>(*p3 - *p1) / (2 * length);  // t + 4·s·c
+    cost.bytes_per_cell = std::max(0.0, (by_length - by_batch) / (3 * length));
+  }
+  cost.bytes_per_token = std::max(0.0, by_batch - length * cost.bytes_per_cell);
+  cost.fixed_bytes = std::max(
+      0.0, static_cast<double>(*p1) - length * cost.bytes_per_token - length * length * cost.bytes_per_cell);
+  return cost;
+}
+
+}  // namespace attribution::capture

@@ -1,0 +1,40 @@
+// AttentionObserver receives a model's attention while the model runs, a block of rows at a time.
+//
+// Called on the thread that runs the model, in order of execution: BeginLayer, AddRows for each sequence in
+// order and its rows in order, EndLayer; then the next layer. Implementations must not keep the tensors they
+// are given.
+#ifndef SERVER_CAPTURE_ATTENTION_OBSERVER_H_
+#define SERVER_CAPTURE_ATTENTION_OBSERVER_H_
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+namespace attribution::capture {
+
+// One execution of an attention site.
+struct LayerShape {
+  int32_t site = 0;    // index into ModelDescription::sites
+  int64_t batch = 0;   // B
+  int64_t heads = 0;   // H
+  int64_t length = 0;  // S, the padded length of the chunk
+};
+
+class AttentionObserver {
+ public:
+  virtual ~AttentionObserver() = default;
+
+  // Returns whether the rows of this layer are wanted. If not, AddRows and EndLayer are not called for it.
+  virtual bool BeginLayer(const LayerShape& shape) = 0;
+
+  // Rows [first_row, first_row + n) of `sequence`: probabilities [H, n, S], in the model's dtype.
+  // Read only, and valid during the call only: it may be a view of what the model goes on with.
+  virtual void AddRows(int64_t sequence, int64_t first_row, const at::Tensor& probabilities) = 0;
+
+  // Every row of the layer was given. Returns false to stop the forward pass here.
+  virtual bool EndLayer() = 0;
+};
+
+}  // namespace attribution::capture
+
+#endif  // SERVER_CAPTURE_ATTENTION_OBSERVER_H_

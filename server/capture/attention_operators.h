@@ -1,0 +1,57 @@
+// The two operators that a rewritten graph calls, and the value that carries the observer to them.
+//
+//   attribution::blocked_attention(Tensor query, Tensor key, Tensor value, Tensor? mask, float dropout, bool
+//   is_causal,
+//       float? scale, bool enable_gqa, int site, bool needs_output, Observer observer) -> Tensor
+//     takes the place of aten::scaled_dot_product_attention.
+//   attribution::tap(Tensor probabilities, int site, Observer observer) -> Tensor
+//     follows a softmax and hands the same tensor on.
+//
+// The observer is an input of the graph, so one graph serves many threads and no operator looks at a hidden
+// global. Both are registered as CONSERVATIVE: to the optimiser they have side effects and may alias
+// anything, so dead code elimination keeps them.
+#ifndef SERVER_CAPTURE_ATTENTION_OPERATORS_H_
+#define SERVER_CAPTURE_ATTENTION_OPERATORS_H_
+
+#include <ATen/core/ivalue.h>
+#include <ATen/core/jit_type.h>
+#include <torch/custom_class.h>
+
+#include <exception>
+
+#include "server/capture/attention_observer.h"
+
+namespace attribution::capture {
+
+// Carries a borrowed observer through one run of a graph. REQUIRES: the observer outlives the run.
+class ObserverHandle : public torch::CustomClassHolder {
+ public:
+  explicit ObserverHandle(AttentionObserver* observer) : observer_(observer) {}
+
+  AttentionObserver& observer() const { return *observer_; }
+
+  // Whether the observer stopped the run. The interpreter rewrites exceptions as text, so the fact is kept
+  // here.
+  bool stopped() const { return stopped_; }
+  [[noreturn]] void Stop();
+
+ private:
+  AttentionObserver* observer_;
+  bool stopped_ = false;
+};
+
+// Leaves the forward pass early; never an error.
+class StopForward : public std::exception {
+ public:
+  const char* what() const noexcept override { return "The observer has seen the last layer it needs."; }
+};
+
+c10::Symbol BlockedAttentionSymbol();
+c10::Symbol TapSymbol();
+
+// The TorchScript type of ObserverHandle. Registers class and operators at the first call.
+c10::TypePtr ObserverType();
+
+}  // namespace attribution::capture
+
+#endif  // SERVER_CAPTURE_ATTENTION_OPERATORS_H_

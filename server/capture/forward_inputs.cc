@@ -1,0 +1,70 @@
+#include "server/capture/forward_inputs.h"
+
+#include <array>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+
+namespace attribution::capture {
+namespace {
+
+struct KnownInput {
+  const char* name;
+  InputRole role;
+};
+
+constexpr std::array<KnownInput, 3> kByPlace = {KnownInput{"input_ids", InputRole::kInputIds},
+                                                KnownInput{"attention_mask", InputRole::kAttentionMask},
+                                                KnownInput{"token_type_ids", InputRole::kTokenTypeIds}};
+
+const KnownInput* FindByName(const std::string& name) {
+  for (const KnownInput& known : kByPlace) {
+    if (name == known.name) return &known;
+  }
+  return nullptr;
+}
+
+bool HasRole(const std::vector<RunnerInput>& inputs, InputRole role) {
+  for (const RunnerInput& input : inputs) {
+    if (input.role == role) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<RunnerInput>> BindForwardInputs(const c10::FunctionSchema& schema,
+                                                           const std::vector<std::string>& names) {
+  std::vector<RunnerInput> inputs;
+  const std::vector<c10::Argument>& arguments = schema.arguments();
+  for (size_t i = 1; i < arguments.size(); ++i) {
+    const size_t place = i - 1;
+    const bool named = place < names.size();
+    const std::string& name = named ? names[place] : arguments[i].name();
+    const KnownInput* known = FindByName(name);
+    if (!named && known == nullptr) {
+      if (arguments[i].default_value().has_value()) break;
+      if (place < kByPlace.size()) known = &kByPlace[place];
+    }
+    if (known == nullptr || HasRole(inputs, known->role)) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("The model's forward method needs an input that no request can provide. Argument ", i,
+                       " is \"", name,
+                       "\". Export a forward(input_ids, attention_mask, token_type_ids), or name the inputs "
+                       "in manifest.yaml."));
+    }
+    inputs.push_back({known->name, known->role});
+  }
+  if (names.size() > inputs.size()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("manifest.yaml names more inputs than the model takes. It names ", names.size(),
+                     ", forward takes ", inputs.size(), ". Remove the last ones."));
+  }
+  if (!HasRole(inputs, InputRole::kInputIds)) {
+    return absl::FailedPreconditionError(
+        "The model's forward method takes no input_ids. Export a forward(input_ids, attention_mask).");
+  }
+  return inputs;
+}
+
+}  // namespace attribution::capture

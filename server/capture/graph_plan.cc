@@ -1,0 +1,57 @@
+#include "server/capture/graph_plan.h"
+
+#include <c10/core/InferenceMode.h>
+
+#include <string_view>
+
+#include "absl/strings/str_cat.h"
+#include "attribution/status_details.h"
+#include "server/capture/attention_operators.h"
+
+namespace attribution::capture {
+namespace {
+
+// The interpreter puts its own trace first; the model's message follows the last "RuntimeError: " or the
+// like.
+std::string OwnMessage(std::string_view what) {
+  const size_t error = what.rfind("Error: ");
+  if (error != std::string_view::npos) what.remove_prefix(error + std::string_view("Error: ").size());
+  while (!what.empty() && (what.front() == '\n' || what.front() == ' ')) what.remove_prefix(1);
+  return std::string(what.substr(0, what.find('\n')));
+}
+
+}  // namespace
+
+absl::Status ModelError(const std::exception& error) {
+  const std::string message = OwnMessage(error.what());
+  if (message.find("index out of range") != std::string::npos) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("An input is outside the range of an embedding. The model said: ", message,
+                     ". Check the token ids and the length of each sequence."));
+  }
+  return WithLogDetail(absl::InternalError(absl::StrCat("The model failed while it ran. It said: ", message,
+                                                        ". The server's log has the whole message.")),
+                       error.what());
+}
+
+GraphPlan::GraphPlan(const std::shared_ptr<torch::jit::Graph>& graph, const std::string& name)
+    : executor_(graph, name, torch::jit::ExecutorExecutionMode::SIMPLE) {}
+
+absl::StatusOr<torch::jit::Stack> GraphPlan::Run(torch::jit::Stack inputs,
+                                                 AttentionObserver* observer) const {
+  const c10::InferenceMode inference;
+  c10::intrusive_ptr<ObserverHandle> handle;
+  if (observer != nullptr) {
+    handle = c10::make_intrusive<ObserverHandle>(observer);
+    inputs.emplace_back(handle);
+  }
+  try {
+    executor_.run(inputs);
+    return inputs;
+  } catch (const std::exception& error) {
+    if (handle && handle->stopped()) return torch::jit::Stack{};
+    return ModelError(error);
+  }
+}
+
+}  // namespace attribution::capture

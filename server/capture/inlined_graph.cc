@@ -1,0 +1,119 @@
+// Inlining loses which module a node came from: the call stack that torch keeps drops a ModuleList between
+// two modules
+// (`encoder.layer.0` becomes `encoder.0`). So calls are inlined here one at a time: the receiver of each call
+// is a chain of prim::GetAttr, whose names give the path, and every node that the call brings in belongs to
+// that path until a deeper call says otherwise.
+#include "server/capture/inlined_graph.h"
+
+#include <torch/csrc/jit/passes/inliner.h>
+
+#include <unordered_map>
+
+namespace attribution::capture {
+namespace {
+
+using torch::jit::Block;
+using torch::jit::Graph;
+using torch::jit::Node;
+using torch::jit::Value;
+
+class Inliner {
+ public:
+  explicit Inliner(const Value* self) { module_paths_[self] = ""; }
+
+  void InlineBlock(Block* block, const std::string& owner) {
+    InlineRange(block->nodes().begin(), block->nodes().end(), owner);
+  }
+
+  const std::string& OwnerOf(const Node* node) const {
+    static const std::string unknown;
+    const auto found = owners_.find(node);
+    return found == owners_.end() ? unknown : found->second;
+  }
+
+ private:
+  using Iterator = torch::jit::graph_node_list_iterator;
+
+  void InlineRange(Iterator begin, Iterator end, const std::string& owner) {
+    for (Iterator it = begin; it != end;) {
+      Node* node = *it;
+      ++it;  // before the node goes
+      Visit(node, owner);
+    }
+  }
+
+  void Visit(Node* node, const std::string& owner) {
+    if (node->kind() == c10::prim::GetAttr) RememberSubmodule(node);
+    torch::jit::GraphFunction* callee = torch::jit::tryToGraphFunction(node);
+    if (callee != nullptr) {
+      InlineCall(node, callee, owner);
+      return;
+    }
+    owners_[node] = owner;
+    for (Block* block : node->blocks()) InlineBlock(block, owner);
+  }
+
+  void RememberSubmodule(const Node* node) {
+    const auto parent = module_paths_.find(node->input());
+    if (parent == module_paths_.end()) return;
+    const std::string& name = node->s(c10::attr::name);
+    module_paths_[node->output()] = parent->second.empty() ? name : parent->second + "." + name;
+  }
+
+  void InlineCall(Node* call, torch::jit::GraphFunction* callee, const std::string& owner) {
+    std::string callee_owner = owner;
+    if (call->kind() == c10::prim::CallMethod) {
+      const auto receiver = module_paths_.find(call->input(0));
+      if (receiver != module_paths_.end()) callee_owner = receiver->second;
+    } else {
+      call->removeInput(0);  // of prim::CallFunction: the function itself, which its body does not take
+    }
+    Node* before = call->prev();
+    Node* after = call->next();
+    const std::shared_ptr<Graph> body = callee->graph();  // as written, not optimised: nodes must not merge
+    torch::jit::inlineCallTo(call, callee, body.get());
+    InlineRange(++before->iterator(), after->iterator(), callee_owner);
+  }
+
+  std::unordered_map<const Value*, std::string> module_paths_;
+  std::unordered_map<const Node*, std::string> owners_;
+};
+
+bool IsFused(const Node* node) {
+  return node->kind() == c10::Symbol::fromQualString("aten::scaled_dot_product_attention");
+}
+
+bool IsSoftmax(const Node* node) {
+  static const auto softmax = c10::Symbol::fromQualString("aten::softmax");
+  static const auto raw_softmax = c10::Symbol::fromQualString("aten::_softmax");
+  return node->kind() == softmax || node->kind() == raw_softmax;
+}
+
+void Collect(Block* block, std::vector<Node*>& nodes) {
+  for (Node* node : block->nodes()) {
+    if (IsFused(node) || IsSoftmax(node)) nodes.push_back(node);
+    for (Block* inner : node->blocks()) Collect(inner, nodes);
+  }
+}
+
+}  // namespace
+
+std::vector<Node*> CandidateNodes(Graph& graph) {
+  std::vector<Node*> nodes;
+  Collect(graph.block(), nodes);
+  return nodes;
+}
+
+InlinedGraph InlineForward(const torch::jit::Module& module) {
+  InlinedGraph inlined;
+  inlined.graph = module.get_method("forward").graph()->copy();
+  Inliner inliner(inlined.graph->inputs().at(0));
+  inliner.InlineBlock(inlined.graph->block(), "");
+  for (const Node* node : CandidateNodes(*inlined.graph)) {
+    const SiteKind kind = IsFused(node) ? SiteKind::kBlocked : SiteKind::kTapped;
+    inlined.candidates.push_back({kind, node->kind().toQualString(), inliner.OwnerOf(node)});
+  }
+  return inlined;
+}
+
+}  // namespace attribution::capture

@@ -1,0 +1,38 @@
+// Makes one flat graph of a module's forward method and finds the places where it computes attention.
+#ifndef SERVER_CAPTURE_INLINED_GRAPH_H_
+#define SERVER_CAPTURE_INLINED_GRAPH_H_
+
+#include <torch/csrc/jit/api/module.h>
+#include <torch/csrc/jit/ir/ir.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "attribution/model_info.h"
+
+namespace attribution::capture {
+
+// A node that may be attention. What it is shows only at run time, when tensors have shapes.
+struct Candidate {
+  SiteKind kind = SiteKind::kBlocked;
+  std::string operator_name;
+  std::string module_path;  // of the module that owns the node; empty where the graph does not tell
+};
+
+struct InlinedGraph {
+  // Inputs: the module, then the arguments of forward. No calls are left.
+  std::shared_ptr<torch::jit::Graph> graph;
+  std::vector<Candidate> candidates;  // in graph order, as CandidateNodes gives them
+};
+
+// Copies the forward method's graph and inlines every call, keeping the qualified path of each candidate's
+// module.
+InlinedGraph InlineForward(const torch::jit::Module& module);
+
+// The candidates of a graph or of a copy of it, in graph order, nested blocks included.
+std::vector<torch::jit::Node*> CandidateNodes(torch::jit::Graph& graph);
+
+}  // namespace attribution::capture
+
+#endif  // SERVER_CAPTURE_INLINED_GRAPH_H_

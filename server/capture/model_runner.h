@@ -1,0 +1,97 @@
+// ModelRunner runs one resident model and shows its attention to an observer.
+//
+// Immutable once loaded; Run may be called from several threads at once. No exception of torch leaves this
+// room.
+#ifndef SERVER_CAPTURE_MODEL_RUNNER_H_
+#define SERVER_CAPTURE_MODEL_RUNNER_H_
+
+#include <ATen/core/Tensor.h>
+#include <c10/core/Device.h>
+#include <c10/core/ScalarType.h>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "attribution/model_info.h"
+#include "server/capture/attention_observer.h"
+
+namespace attribution::capture {
+
+// What an input of `forward` means.
+enum class InputRole { kInputIds, kAttentionMask, kTokenTypeIds, kOther };
+
+struct RunnerInput {
+  std::string name;
+  InputRole role = InputRole::kOther;
+};
+
+// Peak bytes of a forward pass above the resident model, fitted on runs at load for B sequences of padded
+// length S: B·S·per_token + B·S²·per_cell + fixed. Attention's own bytes (rollout, blocks of scores) are not
+// part of it.
+struct ActivationCost {
+  double bytes_per_token = 0;
+  double bytes_per_cell = 0;  // masks [B, 1, S, S]; of a tapped model also its scores and probabilities
+  double fixed_bytes = 0;
+};
+
+// What loading found out about a model.
+struct ModelDescription {
+  std::vector<RunnerInput> inputs;       // in the order of `forward`
+  std::vector<AttentionSite> sites;      // in graph order; executions > 0 for each
+  std::vector<SkippedSite> skipped;      // with the reason
+  std::vector<int32_t> execution_order;  // site of each attention layer, in order of execution, [L]
+  int32_t num_heads = 0;
+  int64_t vocabulary_size = 0;             // 0: unknown
+  int64_t token_type_vocabulary_size = 0;  // 0: unknown
+  int64_t max_sequence_length = 0;         // 0: no limit of its own
+  int64_t resident_bytes = 0;              // parameters and buffers
+  at::ScalarType dtype = at::kFloat;       // of the attention probabilities
+  c10::Device device = c10::Device(c10::kCPU);
+  ActivationCost activation_cost;
+
+  bool has_mask() const {
+    for (const RunnerInput& input : inputs) {
+      if (input.role == InputRole::kAttentionMask) return true;
+    }
+    return false;
+  }
+};
+
+// What a bundle's manifest fixes about a model; everything has a default that is found in the graph.
+struct LoadOptions {
+  std::vector<std::string> input_names;                    // empty: the argument names of `forward`
+  std::string attention_layer_pattern;                     // RE2; sites that do not match are not attention
+  int64_t vocabulary_size = 0;                             // 0: from the embedding that input_ids reach
+  int64_t max_sequence_length = 0;                         // 0: from the position tables
+  std::vector<std::pair<int64_t, int64_t>> warmup_shapes;  // (B, S); empty: two short ones
+  c10::Device device = c10::Device(c10::kCPU);
+};
+
+class ModelRunner {
+ public:
+  virtual ~ModelRunner() = default;
+
+  virtual const ModelDescription& description() const = 0;
+
+  // Runs the forward pass on `inputs`, [B, S] int64 each on any device, in the order of description().inputs,
+  // and shows every attention layer to `observer`. Stops after the last layer, or when the observer says so;
+  // both are OK. INTERNAL with the first line of the model's own error when it throws; INVALID_ARGUMENT for
+  // an index out of an embedding.
+  virtual absl::Status Run(const std::vector<at::Tensor>& inputs, AttentionObserver& observer) const = 0;
+};
+
+// Loads a TorchScript file, rewrites its graph and checks the rewritten graph against the original on the
+// warm-up shapes. A model without attention loads; its description has no sites. FAILED_PRECONDITION with a
+// sentence for the operator when the file cannot be read, the check fails or an input cannot be provided.
+absl::StatusOr<std::unique_ptr<ModelRunner>> LoadTorchScript(const std::string& path,
+                                                             const LoadOptions& options);
+
+}  // namespace attribution::capture
+
+#endif  // SERVER_CAPTURE_MODEL_RUNNER_H_

@@ -1,0 +1,40 @@
+// RecordingObserver writes down what a model's attention looked like in one run: which sites ran, in which
+// order, on what shapes, and whether their rows sum to one. One thread, one run.
+#ifndef SERVER_CAPTURE_RECORDING_OBSERVER_H_
+#define SERVER_CAPTURE_RECORDING_OBSERVER_H_
+
+#include <ATen/core/Tensor.h>
+
+#include <vector>
+
+#include "server/capture/attention_observer.h"
+
+namespace attribution::capture {
+
+// One layer as it ran.
+struct RecordedLayer {
+  LayerShape shape;
+  double row_sum_error =
+      0;  // largest |sum - 1| over the rows of valid positions; infinite if one is not finite
+  bool half_precision = false;
+};
+
+class RecordingObserver : public AttentionObserver {
+ public:
+  // `valid`: [B, S] bool on the CPU. Layers of other shapes are recorded without looking at their rows.
+  explicit RecordingObserver(at::Tensor valid) : valid_(std::move(valid)) {}
+
+  bool BeginLayer(const LayerShape& shape) override;
+  void AddRows(int64_t sequence, int64_t first_row, const at::Tensor& probabilities) override;
+  bool EndLayer() override { return true; }
+
+  const std::vector<RecordedLayer>& layers() const { return layers_; }
+
+ private:
+  at::Tensor valid_;
+  std::vector<RecordedLayer> layers_;
+};
+
+}  // namespace attribution::capture
+
+#endif  // SERVER_CAPTURE_RECORDING_OBSERVER_H_

@@ -1,0 +1,116 @@
+#include "server/capture/self_check.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "server/capture/recording_observer.h"
+
+namespace attribution::capture {
+namespace {
+
+// Largest allowed difference relative to the largest value of the original output. A wrong rewrite is off by
+// its own size.
+constexpr double kOutputTolerance = 1e-3;
+constexpr double kHalfOutputTolerance = 5e-2;
+// Largest allowed |row sum - 1|.
+constexpr double kRowSumTolerance = 1e-3;
+constexpr double kHalfRowSumTolerance = 3e-2;
+
+constexpr const char* kWayOut = "Export the model again, or report it with the way it was exported.";
+
+void CollectTensors(const c10::IValue& value, std::vector<at::Tensor>& tensors) {
+  if (value.isTensor()) {
+    tensors.push_back(value.toTensor());
+  } else if (value.isTuple()) {
+    for (const c10::IValue& element : value.toTupleRef().elements()) CollectTensors(element, tensors);
+  } else if (value.isList()) {
+    for (const c10::IValue& element : value.toListRef()) CollectTensors(element, tensors);
+  } else if (value.isGenericDict()) {
+    for (const auto& entry : value.toGenericDict()) CollectTensors(entry.value(), tensors);
+  }
+}
+
+std::vector<at::Tensor> FloatingTensors(const torch::jit::Stack& outputs) {
+  std::vector<at::Tensor> tensors;
+  for (const c10::IValue& output : outputs) CollectTensors(output, tensors);
+  std::erase_if(tensors,
+                [](const at::Tensor& tensor) { return !tensor.defined() || !tensor.is_floating_point(); });
+  return tensors;
+}
+
+absl::Status CompareOutputs(const torch::jit::Stack& actual, const torch::jit::Stack& expected) {
+  const std::vector<at::Tensor> ours = FloatingTensors(actual);
+  const std::vector<at::Tensor> originals = FloatingTensors(expected);
+  if (ours.size() != originals.size()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("The rewritten model has other outputs than the original. It gives ", ours.size(),
+                     " tensors, the original ", originals.size(), ". ", kWayOut));
+  }
+  for (size_t i = 0; i < ours.size(); ++i) {
+    const at::ScalarType dtype = originals[i].scalar_type();
+    const double tolerance =
+        dtype == at::kHalf || dtype == at::kBFloat16 ? kHalfOutputTolerance : kOutputTolerance;
+    const at::Tensor original = originals[i].to(at::kDouble);
+    const at::Tensor known = original.isfinite();  // what the original leaves undefined may differ
+    const at::Tensor difference = ours[i].to(at::kDouble).sub(original).abs_().masked_select(known);
+    if (difference.numel() == 0) continue;
+    const double worst = difference.max().item<double>();
+    const double scale = std::max(1.0, original.masked_select(known).abs_().max().item<double>());
+    if (!(worst <= tolerance * scale)) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("The rewritten model does not give the original's output. Output ", i, " differs by ",
+                       worst, " where values reach ", scale, ". ", kWayOut));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckLayers(const RecordingObserver& observer, const DiscoveredAttention& attention) {
+  const std::vector<RecordedLayer>& layers = observer.layers();
+  const auto same_site = [](const RecordedLayer& layer, int32_t site) { return layer.shape.site == site; };
+  if (!std::equal(layers.begin(), layers.end(), attention.execution_order.begin(),
+                  attention.execution_order.end(), same_site)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("The rewritten model does not show every attention layer. It shows ", layers.size(),
+                     " of ", attention.execution_order.size(), ". ", kWayOut));
+  }
+  for (size_t i = 0; i < layers.size(); ++i) {
+    const double tolerance = layers[i].half_precision ? kHalfRowSumTolerance : kRowSumTolerance;
+    if (!(layers[i].row_sum_error <= tolerance)) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("The attention of a layer is not a probability distribution. Rows of layer ", i, " (",
+                       attention.sites[layers[i].shape.site].module_path, ") are off 1 by ",
+                       layers[i].row_sum_error, ". ", kWayOut));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+bool AllFinite(const torch::jit::Stack& outputs) {
+  const std::vector<at::Tensor> tensors = FloatingTensors(outputs);
+  return std::all_of(tensors.begin(), tensors.end(),
+                     [](const at::Tensor& tensor) { return tensor.isfinite().all().item<bool>(); });
+}
+
+absl::Status CheckRewrittenGraph(const torch::jit::Module& module, const GraphPlan& rewritten,
+                                 const GraphPlan& cut, const DiscoveredAttention& attention,
+                                 const WarmUpBatch& batch, const torch::jit::Stack& expected) {
+  torch::jit::Stack stack{module._ivalue()};
+  stack.insert(stack.end(), batch.inputs.begin(), batch.inputs.end());
+  RecordingObserver whole(batch.valid);
+  const auto outputs = rewritten.Run(stack, &whole);
+  if (!outputs.ok()) return outputs.status();
+  if (absl::Status status = CompareOutputs(*outputs, expected); !status.ok()) return status;
+  if (absl::Status status = CheckLayers(whole, attention); !status.ok()) return status;
+  RecordingObserver shortened(batch.valid);
+  const auto none = cut.Run(stack, &shortened);
+  if (!none.ok()) return none.status();
+  return CheckLayers(shortened, attention);
+}
+
+}  // namespace attribution::capture

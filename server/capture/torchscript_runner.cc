@@ -1,0 +1,192 @@
+// Loading a TorchScript file, in order:
+//
+//   1. inline forward into one graph, keeping the path of every attention candidate
+//   2. bind the inputs, read vocabulary and longest sequence from the embedding tables
+//   3. run the original on made-up batches, then with every candidate observed: what ran over the sequences
+//   is a site
+//   4. rewrite the sites, cut what follows the last one, and check both graphs against the original
+//   5. measure what a forward pass allocates
+//
+// Only the cut graph is kept.
+#include <ATen/ATen.h>
+#include <re2/re2.h>
+#include <torch/csrc/jit/serialization/import.h>
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "server/capture/activation_cost.h"
+#include "server/capture/attention_discovery.h"
+#include "server/capture/forward_inputs.h"
+#include "server/capture/graph_plan.h"
+#include "server/capture/inlined_graph.h"
+#include "server/capture/input_limits.h"
+#include "server/capture/model_runner.h"
+#include "server/capture/rewrite_attention.h"
+#include "server/capture/self_check.h"
+#include "server/capture/warm_up.h"
+#include "server/memory/allocation_counter.h"
+
+namespace attribution::capture {
+namespace {
+
+using torch::jit::Stack;
+
+Stack StackOf(const torch::jit::Module& module, const std::vector<at::Tensor>& inputs) {
+  Stack stack{module._ivalue()};
+  stack.insert(stack.end(), inputs.begin(), inputs.end());
+  return stack;
+}
+
+// Wants no layer: the forward pass runs as it would without us.
+class IndifferentObserver : public AttentionObserver {
+ public:
+  bool BeginLayer(const LayerShape&) override { return false; }
+  void AddRows(int64_t, int64_t, const at::Tensor&) override {}
+  bool EndLayer() override { return true; }
+};
+
+class TorchScriptRunner : public ModelRunner {
+ public:
+  TorchScriptRunner(torch::jit::Module module, GraphPlan plan, ModelDescription description)
+      : module_(std::move(module)), plan_(std::move(plan)), description_(std::move(description)) {}
+
+  const ModelDescription& description() const override { return description_; }
+
+  absl::Status Run(const std::vector<at::Tensor>& inputs, AttentionObserver& observer) const override {
+    std::vector<at::Tensor> on_device;
+    for (const at::Tensor& input : inputs) on_device.push_back(input.to(description_.device));
+    return plan_.Run(StackOf(module_, on_device), &observer).status();
+  }
+
+ private:
+  torch::jit::Module module_;
+  GraphPlan plan_;
+  ModelDescription description_;
+};
+
+// Batches of the warm-up shapes on which the original runs, and what it gave.
+struct Original {
+  std::vector<WarmUpBatch> batches;
+  std::vector<Stack> outputs;
+};
+
+// A model may refuse some token ids, or give NaN on them; that is for the request that holds them to learn.
+// So other ids are tried a few times before the model itself is blamed.
+absl::StatusOr<Original> RunOriginal(const torch::jit::Module& module, const GraphPlan& plan,
+                                     const ModelDescription& description, const LoadOptions& options) {
+  std::vector<std::pair<int64_t, int64_t>> shapes = options.warmup_shapes;
+  if (shapes.empty()) shapes = {{1, 8}, {2, 13}};
+  constexpr uint64_t kAttempts = 4;
+  absl::Status failure;
+  for (uint64_t seed = 0; seed < kAttempts; ++seed) {
+    Original original;
+    bool finite = true;
+    failure = absl::OkStatus();
+    for (auto [batch_size, length] : shapes) {
+      if (description.max_sequence_length > 0) length = std::min(length, description.max_sequence_length);
+      original.batches.push_back(MakeWarmUpBatch(description.inputs, batch_size, length,
+                                                 description.vocabulary_size, seed, description.device));
+      auto outputs = plan.Run(StackOf(module, original.batches.back().inputs), nullptr);
+      failure.Update(outputs.status());
+      if (!failure.ok()) break;
+      finite = finite && AllFinite(*outputs);
+      original.outputs.push_back(*std::move(outputs));
+    }
+    if (failure.ok() && (finite || seed + 1 == kAttempts)) return original;
+  }
+  return absl::FailedPreconditionError(
+      absl::StrCat("The model does not run on the warm-up shapes. ", failure.message()));
+}
+
+absl::StatusOr<int64_t> PeakBytes(const TorchScriptRunner& runner, int64_t batch_size, int64_t length) {
+  const ModelDescription& description = runner.description();
+  const WarmUpBatch batch =
+      MakeWarmUpBatch(description.inputs, batch_size, length, description.vocabulary_size,
+                      /*seed=*/0, description.device);
+  memory::AllocationCounter counter;
+  IndifferentObserver observer;
+  const memory::AllocationScope scope(counter);
+  if (absl::Status status = runner.Run(batch.inputs, observer); !status.ok()) return status;
+  return counter.peak_bytes();
+}
+
+int64_t ResidentBytes(const torch::jit::Module& module) {
+  int64_t bytes = 0;
+  for (const at::Tensor& tensor : module.parameters()) bytes += static_cast<int64_t>(tensor.nbytes());
+  for (const at::Tensor& tensor : module.buffers()) bytes += static_cast<int64_t>(tensor.nbytes());
+  return bytes;
+}
+
+at::ScalarType DtypeOf(const torch::jit::Module& module) {
+  for (const at::Tensor& tensor : module.parameters()) {
+    if (tensor.is_floating_point()) return tensor.scalar_type();
+  }
+  return at::kFloat;
+}
+
+absl::StatusOr<std::unique_ptr<ModelRunner>> Load(const std::string& path, const LoadOptions& options) {
+  torch::jit::Module module = torch::jit::load(path, options.device);
+  module.eval();
+  const InlinedGraph inlined = InlineForward(module);
+
+  ModelDescription description;
+  description.device = options.device;
+  description.dtype = DtypeOf(module);
+  description.resident_bytes = ResidentBytes(module);
+  auto inputs = BindForwardInputs(module.get_method("forward").function().getSchema(), options.input_names);
+  if (!inputs.ok()) return inputs.status();
+  description.inputs = *std::move(inputs);
+  const InputLimits limits = FindInputLimits(module, inlined, description.inputs, options.device);
+  description.vocabulary_size =
+      options.vocabulary_size > 0 ? options.vocabulary_size : limits.vocabulary_size;
+  description.max_sequence_length =
+      options.max_sequence_length > 0 ? options.max_sequence_length : limits.max_sequence_length;
+  description.token_type_vocabulary_size = limits.token_type_vocabulary_size;
+
+  const auto original =
+      RunOriginal(module, GraphPlan(inlined.graph->copy(), "original"), description, options);
+  if (!original.ok()) return original.status();
+  auto attention = DiscoverAttention(module, inlined, original->batches, options.attention_layer_pattern);
+  if (!attention.ok()) return attention.status();
+
+  const auto rewritten = inlined.graph->copy();
+  RewriteAttention(*rewritten, attention->site_of);
+  const auto cut = rewritten->copy();
+  CutAfterLastSite(*cut);
+  const GraphPlan whole_plan(rewritten, "attention_observed");
+  GraphPlan plan(cut, "attention_observed_and_cut");
+  for (size_t i = 0; i < original->batches.size(); ++i) {
+    const absl::Status status =
+        CheckRewrittenGraph(module, whole_plan, plan, *attention, original->batches[i], original->outputs[i]);
+    if (!status.ok()) return status;
+  }
+
+  description.sites = std::move(attention->sites);
+  description.skipped = std::move(attention->skipped);
+  description.execution_order = std::move(attention->execution_order);
+  description.num_heads = attention->num_heads;
+  auto unmeasured = std::make_unique<TorchScriptRunner>(module, plan, description);
+  const auto cost =
+      FitActivationCost([&](int64_t batch, int64_t length) { return PeakBytes(*unmeasured, batch, length); },
+                        description.max_sequence_length);
+  if (!cost.ok()) return cost.status();
+  description.activation_cost = *cost;
+  return std::make_unique<TorchScriptRunner>(std::move(module), std::move(plan), std::move(description));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<ModelRunner>> LoadTorchScript(const std::string& path,
+                                                             const LoadOptions& options) {
+  try {
+    return Load(path, options);
+  } catch (const std::exception& error) {
+    const std::string what = error.what();
+    return absl::FailedPreconditionError(absl::StrCat(
+        "The file is not a TorchScript model that can be read. Torch says: ", what.substr(0, what.find('\n')),
+        ". Export it again."));
+  }
+}
+
+}  // namespace attribution::capture

@@ -1,0 +1,26 @@
+// Made-up inputs on which a model is tried at load.
+#ifndef SERVER_CAPTURE_WARM_UP_H_
+#define SERVER_CAPTURE_WARM_UP_H_
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "server/capture/model_runner.h"
+
+namespace attribution::capture {
+
+struct WarmUpBatch {
+  std::vector<at::Tensor> inputs;  // [B, S] int64 each, in the order of `forward`, on the model's device
+  at::Tensor valid;                // [B, S] bool, on the CPU
+};
+
+// A batch of random token ids below `vocabulary_size` (below 2 if that is 0). Where the model takes a mask,
+// every second sequence is padded on the right by a third of its length. Deterministic in `seed`.
+WarmUpBatch MakeWarmUpBatch(const std::vector<RunnerInput>& inputs, int64_t batch, int64_t length,
+                            int64_t vocabulary_size, uint64_t seed, c10::Device device);
+
+}  // namespace attribution::capture
+
+#endif  // SERVER_CAPTURE_WARM_UP_H_
