@@ -1,0 +1,137 @@
+#include <iostream>
+#include <memory>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "attribution/client.h"
+#include "client/cli/commands.h"
+#include "client/cli/display_width.h"
+#include "client/cli/flags.h"
+#include "client/cli/format.h"
+#include "client/cli/json_output.h"
+#include "client/cli/table.h"
+
+namespace attribution::cli {
+namespace {
+
+constexpr char kListExamples[] = R"(Examples:
+  attribution models list
+  attribution models list --format json | jq -r '.models[].name')";
+constexpr char kShowExamples[] = R"(Examples:
+  attribution models show minilm
+  attribution models show minilm:1 --format json)";
+
+std::string Count(int64_t value) { return value == 0 ? "-" : absl::StrCat(value); }
+
+std::string ListText(const std::vector<ModelInfo>& models, int width) {
+  if (models.empty()) return "The server has no model. Put one into its model repository.\n";
+  Table table({{"model"},
+               {"version"},
+               {"state", Table::Align::kLeft},
+               {"device", Table::Align::kLeft},
+               {"layers"},
+               {"heads"},
+               {"longest"},
+               {"size"},
+               {"text"}});
+  for (const ModelInfo& model : models) {
+    table.AddRow({model.name, model.version, StateName(model.state), model.device, Count(model.num_layers),
+                  Count(model.num_heads), Count(model.max_sequence_length), FormatBytes(model.resident_bytes),
+                  model.has_tokenizer ? "yes" : "no"});
+  }
+  std::string text = table.Render(width);
+  for (const ModelInfo& model : models) {
+    if (model.load_error.empty()) continue;
+    absl::StrAppend(&text, "\n", Printable(model.name), " version ", Printable(model.version),
+                    " did not load: ", Printable(model.load_error), "\n");
+  }
+  return text;
+}
+
+std::string Inputs(const ModelInfo& model) {
+  std::vector<std::string> inputs;
+  for (const ModelInput& input : model.inputs) {
+    inputs.push_back(
+        absl::StrCat(input.name, " ", DtypeName(input.dtype), " [", absl::StrJoin(input.shape, ", "), "]"));
+  }
+  return absl::StrJoin(inputs, "; ");
+}
+
+std::string ShowText(const ModelInfo& model, int width) {
+  std::string text;
+  const auto line = [&text](const char* name, const std::string& value) {
+    absl::StrAppend(&text, FitLeft(name, 18), Printable(value), "\n");
+  };
+  line("model", model.name);
+  line("version", model.version);
+  line("state", StateName(model.state));
+  if (!model.load_error.empty()) line("load error", model.load_error);
+  line("device", model.device);
+  line("sha256", model.sha256);
+  line("layers, heads", absl::StrCat(model.num_layers, ", ", model.num_heads));
+  line("vocabulary", Count(model.vocabulary_size));
+  line("longest sequence", Count(model.max_sequence_length));
+  line("inputs", Inputs(model));
+  line("takes text", model.has_tokenizer ? "yes" : "no");
+  line("size", FormatBytes(model.resident_bytes));
+  if (!model.sites.empty()) {
+    Table table({{"site"},
+                 {"runs"},
+                 {"seen as", Table::Align::kLeft},
+                 {"module", Table::Align::kLeft},
+                 {"operator", Table::Align::kLeft}});
+    for (const AttentionSite& site : model.sites) {
+      table.AddRow({absl::StrCat(site.index), absl::StrCat(site.executions),
+                    site.kind == SiteKind::kBlocked ? "blocked" : "tapped", site.module_path,
+                    site.operator_name});
+    }
+    absl::StrAppend(&text, "\nAttention sites\n", table.Render(width));
+  }
+  if (!model.skipped.empty()) absl::StrAppend(&text, "\nNot used\n");
+  for (const SkippedSite& site : model.skipped) {
+    absl::StrAppend(&text, "  ", Printable(site.name), ": ", Printable(site.reason), "\n");
+  }
+  return text;
+}
+
+absl::Status List(const CommonFlags& common) {
+  const absl::StatusOr<std::unique_ptr<Client>> client = ConnectWith(common);
+  if (!client.ok()) return client.status();
+  const absl::StatusOr<std::vector<ModelInfo>> models = (*client)->ListModels();
+  if (!models.ok()) return models.status();
+  std::cout << (common.json() ? JsonOfModels(*models) : ListText(*models, OutputTerminal(common).width));
+  return absl::OkStatus();
+}
+
+absl::Status Show(const CommonFlags& common, const std::string& name) {
+  const absl::StatusOr<std::unique_ptr<Client>> client = ConnectWith(common);
+  if (!client.ok()) return client.status();
+  const std::pair<std::string, std::string> parts = absl::StrSplit(name, absl::MaxSplits(':', 1));
+  const absl::StatusOr<ModelInfo> model = (*client)->GetModel(parts.first, parts.second);
+  if (!model.ok()) return model.status();
+  std::cout << (common.json() ? JsonOfModel(*model) : ShowText(*model, OutputTerminal(common).width));
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AddModelsCommand(CLI::App& app, absl::Status& status) {
+  CLI::App* models = app.add_subcommand("models", "Tell about the models of the server");
+  models->require_subcommand(1);
+  auto common = std::make_shared<CommonFlags>();
+  CLI::App* list = models->add_subcommand("list", "List every version of every model");
+  AddCommonFlags(*list, *common);
+  list->footer(kListExamples);
+  list->callback([common, &status] { status = List(*common); });
+
+  auto name = std::make_shared<std::string>();
+  CLI::App* show = models->add_subcommand("show", "Show one model: inputs, attention sites, load error");
+  show->add_option("model", *name, "Model, name or name:version")->required()->type_name("NAME");
+  AddCommonFlags(*show, *common);
+  show->footer(kShowExamples);
+  show->callback([common, name, &status] { status = Show(*common, *name); });
+}
+
+}  // namespace attribution::cli

@@ -1,0 +1,109 @@
+#include <unistd.h>
+
+#include <fstream>
+#include <iostream>
+#include <memory>
+#include <set>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "attribution/client.h"
+#include "client/cli/commands.h"
+#include "client/cli/errors.h"
+#include "client/cli/flags.h"
+#include "client/cli/html_page.h"
+#include "client/cli/json_output.h"
+#include "client/cli/npy.h"
+#include "client/cli/progress.h"
+#include "client/cli/query_flags.h"
+#include "client/cli/query_report.h"
+#include "client/cli/reply.h"
+
+namespace attribution::cli {
+namespace {
+
+constexpr char kExamples[] = R"(Examples:
+  attribution query --text "The cat sat on the mat."
+  attribution query --model minilm --text "One." --text "Two." --html rollout.html
+  attribution query --preset iclr --residual-weight 0.2 --file sentences.txt --format json
+  attribution query --model minilm --ids 101,1996,4937,102 --rows first --top-k 5)";
+
+// Returns the name of the only model that the server has.
+absl::StatusOr<std::string> OnlyModel(Client& client) {
+  const absl::StatusOr<std::vector<ModelInfo>> models = client.ListModels();
+  if (!models.ok()) return models.status();
+  std::set<std::string> names;
+  for (const ModelInfo& model : *models) names.insert(model.name);
+  if (names.size() == 1) return *names.begin();
+  if (names.empty())
+    return absl::FailedPreconditionError("The server has no model. Put one into its model repository.");
+  return UsageError(absl::StrCat("The server has several models: ", absl::StrJoin(names, ", "),
+                                 ". Choose one with --model."));
+}
+
+absl::Status WriteFile(const std::string& path, const std::string& content) {
+  std::ofstream file(path, std::ios::binary | std::ios::trunc);
+  file << content;
+  file.close();
+  if (!file) return UsageError(absl::StrCat("Cannot write the file: ", path, "."));
+  return absl::OkStatus();
+}
+
+// Runs the request and gathers its reply, showing progress.
+absl::Status Ask(Client& client, const AttributionRequest& request, Progress::Style style, Reply& reply) {
+  Progress progress(style, std::cerr);
+  absl::Status collected;
+  const absl::Status status = client.Attribute(request, [&](const Event& event) {
+    progress.Show(event);
+    if (collected.ok()) collected = Collect(event, reply);
+  });
+  progress.Finish();
+  return status.ok() ? collected : status;
+}
+
+absl::Status Run(const QueryFlags& flags, const CommonFlags& common) {
+  if (flags.texts.empty() && flags.ids.empty() && (flags.file.empty() || flags.file == "-") &&
+      isatty(STDIN_FILENO) == 1) {
+    std::cerr << "Reading texts from standard input, one a line; Ctrl-D ends.\n";
+  }
+  absl::StatusOr<AttributionRequest> request = MakeRequest(flags, std::cin);
+  if (!request.ok()) return request.status();
+  absl::StatusOr<std::unique_ptr<Client>> client = ConnectWith(common);
+  if (!client.ok()) return client.status();
+  if (request->model.empty()) {
+    absl::StatusOr<std::string> model = OnlyModel(**client);
+    if (!model.ok()) return model.status();
+    request->model = *std::move(model);
+  }
+
+  Reply reply;
+  reply.model = request->model;
+  if (const auto* texts = std::get_if<TextBatch>(&request->input)) reply.texts = texts->texts;
+  if (absl::Status status = Ask(**client, *request, ProgressStyle(flags.progress), reply); !status.ok())
+    return status;
+
+  std::cout << (common.json() ? JsonOfReply(reply, !flags.no_matrix)
+                              : QueryReport(reply, !flags.no_matrix, OutputTerminal(common)))
+            << std::flush;
+  if (!flags.html.empty()) {
+    if (absl::Status status = WriteFile(flags.html, HtmlPage(reply)); !status.ok()) return status;
+  }
+  if (!flags.npy.empty()) return WriteFile(flags.npy, NpyOfRollouts(reply));
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AddQueryCommand(CLI::App& app, absl::Status& status) {
+  auto flags = std::make_shared<QueryFlags>();
+  auto common = std::make_shared<CommonFlags>();
+  CLI::App* command =
+      app.add_subcommand("query", "Attribute texts or token ids and show metrics and rollout");
+  AddQueryFlags(*command, *flags);
+  AddCommonFlags(*command, *common);
+  command->footer(kExamples);
+  command->callback([flags, common, &status] { status = Run(*flags, *common); });
+}
+
+}  // namespace attribution::cli

@@ -1,0 +1,76 @@
+"""Collects the manifest of a bundle; the package's documentation lists its keys."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from . import tokenizer as tokenizer_files
+from . import tracing
+
+FORMAT_VERSION = 1
+WARMUP_SHAPES = [[1, 8], [2, 13]]
+
+
+def max_sequence_length(model: Any) -> int | None:
+    """The longest sequence in tokens, or None if the model sets no bound.
+
+    Position tables with a padding index (RoBERTa's family) start counting behind it, so fewer positions are usable.
+    """
+    longest = getattr(model.config, "max_position_embeddings", None)
+    if not isinstance(longest, int) or longest <= 0:
+        return None
+    for name, module in model.named_modules():
+        padding_index = getattr(module, "padding_idx", None)
+        if name.endswith("position_embeddings") and isinstance(padding_index, int):
+            return longest - padding_index - 1
+    return longest
+
+
+def pad_token_id(model: Any, tokenizer: Any | None) -> int:
+    """The id that pads: the model's, else the tokenizer's, else 0."""
+    for owner in (model.config, tokenizer):
+        number = getattr(owner, "pad_token_id", None)
+        if isinstance(number, int) and 0 <= number < model.get_input_embeddings().num_embeddings:
+            return number
+    return 0
+
+
+def build(name: str, model: Any, attention: str, dtype: str, tokenizer: Any | None, model_file: Path) -> dict[str, Any]:
+    """Builds the manifest of `model_file`, which must be complete: its sha256 is taken here."""
+    import torch
+    import transformers
+
+    longest = max_sequence_length(model)
+    manifest: dict[str, Any] = {
+        "format_version": FORMAT_VERSION,
+        "name": name,
+        "sha256": hashlib.sha256(model_file.read_bytes()).hexdigest(),
+        "attention": attention,
+        "dtype": dtype,
+        "inputs": tracing.input_names(model),
+        "vocabulary_size": model.get_input_embeddings().num_embeddings,
+    }
+    if longest is not None:
+        manifest["max_sequence_length"] = longest
+    manifest["pad_token_id"] = pad_token_id(model, tokenizer)
+    for key, attribute in (("num_layers", "num_hidden_layers"), ("num_heads", "num_attention_heads")):
+        value = getattr(model.config, attribute, None)
+        if isinstance(value, int):
+            manifest[key] = value
+    manifest["attention_layer_pattern"] = ""
+    manifest["warmup_shapes"] = WARMUP_SHAPES
+    if tokenizer is not None:
+        manifest["tokenizer"] = {
+            "model": tokenizer_files.GRAPH_FILE,
+            "vocabulary": tokenizer_files.VOCABULARY_FILE,
+        }
+        if longest is not None:
+            manifest["tokenizer"]["max_length"] = longest
+    manifest["source"] = {
+        "architecture": type(model).__name__,
+        "transformers": transformers.__version__,
+        "torch": str(torch.__version__),
+    }
+    return manifest

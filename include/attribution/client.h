@@ -1,0 +1,70 @@
+// Client asks an attribution server for attention attribution, over gRPC, in plain types.
+//
+// Thread-safe: one client serves any number of threads. Calls block the calling thread.
+#ifndef ATTRIBUTION_CLIENT_H_
+#define ATTRIBUTION_CLIENT_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "attribution/events.h"
+#include "attribution/model_info.h"
+#include "attribution/request.h"
+
+namespace attribution {
+
+// Reason of an UNAVAILABLE error that came from the network and not from a server (see ReasonOf).
+inline constexpr char kCannotConnectReason[] = "CANNOT_CONNECT";
+
+struct ClientOptions {
+  // `host:port`, or a gRPC target such as `dns:///name:port` or `unix:/path`. A bare `host:port` is resolved
+  // by DNS and calls go round all of its addresses.
+  std::string target = "127.0.0.1:8500";
+  // File whose first line is a bearer token, sent with every call. Empty: none. The connection is not
+  // encrypted.
+  std::string token_file;
+  // How long Connect may take.
+  absl::Duration connect_timeout = absl::Seconds(10);
+  // How long each call may take, retries included.
+  absl::Duration timeout = absl::InfiniteDuration();
+};
+
+// Whether a service takes requests, as the standard health service tells it.
+enum class HealthState { kUnknown, kServing, kNotServing };
+
+class Client {
+ public:
+  virtual ~Client() = default;
+
+  // Connects to a server. UNAVAILABLE with kCannotConnectReason if none answers; INVALID_ARGUMENT or
+  // NOT_FOUND if the token file cannot be used.
+  //
+  // Calls that the server refuses with UNAVAILABLE or RESOURCE_EXHAUSTED are tried again by themselves, up to
+  // five times, after the pause that the server names, until the call's timeout.
+  static absl::StatusOr<std::unique_ptr<Client>> Connect(const ClientOptions& options);
+
+  // Attributes the request and calls `on_event` for each event, in order, on this thread. Returns OK after
+  // the AttributionResult; else the server's error, with the details of status_details.h. `on_event` may be
+  // empty.
+  virtual absl::Status Attribute(const AttributionRequest& request,
+                                 const std::function<void(const Event&)>& on_event) = 0;
+
+  // Lists every version of every model, by name, then version.
+  virtual absl::StatusOr<std::vector<ModelInfo>> ListModels() = 0;
+
+  // Tells about one version. Empty: the newest that serves, else the newest. NOT_FOUND if there is none.
+  virtual absl::StatusOr<ModelInfo> GetModel(const std::string& name, const std::string& version) = 0;
+
+  // Asks for the health of `service`: empty for the whole server, `model/<name>` for one model. NOT_FOUND if
+  // unknown.
+  virtual absl::StatusOr<HealthState> CheckHealth(const std::string& service) = 0;
+};
+
+}  // namespace attribution
+
+#endif  // ATTRIBUTION_CLIENT_H_

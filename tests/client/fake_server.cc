@@ -1,0 +1,89 @@
+#include "tests/client/fake_server.h"
+
+namespace attribution {
+
+FakeServer::FakeServer() {
+  int port = 0;
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+  builder.RegisterService(static_cast<v1::AttributionService::Service*>(this));
+  builder.RegisterService(static_cast<v1::ModelService::Service*>(this));
+  builder.RegisterService(static_cast<grpc::health::v1::Health::Service*>(this));
+  server_ = builder.BuildAndStart();
+  target_ = "127.0.0.1:" + std::to_string(port);
+}
+
+grpc::Status FakeServer::Attribute(grpc::ServerContext* context, const v1::AttributeRequest* message,
+                                   grpc::ServerWriter<v1::AttributeResponse>* writer) {
+  request = *message;
+  metadata.clear();
+  for (const auto& [key, value] : context->client_metadata()) {
+    metadata.emplace(std::string(key.data(), key.size()), std::string(value.data(), value.size()));
+  }
+  const int attempt = attempts++;
+  const grpc::Status status = attribute_status ? attribute_status(attempt, *context) : grpc::Status::OK;
+  if (!status.ok()) return status;
+  for (const v1::AttributeResponse& event : events) writer->Write(event);
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeServer::ListModels(grpc::ServerContext*, const v1::ListModelsRequest* message,
+                                    v1::ListModelsResponse* response) {
+  size_t next = message->page_token().empty() ? 0 : std::stoul(message->page_token());
+  for (size_t end = next + models_per_page; next < models.size() && next < end; ++next) {
+    *response->add_models() = models[next];
+  }
+  if (next < models.size()) response->set_next_page_token(std::to_string(next));
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeServer::GetModel(grpc::ServerContext*, const v1::GetModelRequest* message,
+                                  v1::GetModelResponse* response) {
+  for (const v1::Model& model : models) {
+    if (model.name() != message->model()) continue;
+    *response->mutable_model() = model;
+    return grpc::Status::OK;
+  }
+  return {grpc::StatusCode::NOT_FOUND, "No such model: \"" + message->model() + "\"."};
+}
+
+grpc::Status FakeServer::Check(grpc::ServerContext*, const grpc::health::v1::HealthCheckRequest* message,
+                               grpc::health::v1::HealthCheckResponse* response) {
+  const auto found = health.find(message->service());
+  if (found == health.end()) return {grpc::StatusCode::NOT_FOUND, ""};
+  response->set_status(found->second);
+  return grpc::Status::OK;
+}
+
+std::vector<v1::AttributeResponse> SmallStream() {
+  std::vector<v1::AttributeResponse> events(5);
+  v1::Admitted& admitted = *events[0].mutable_admitted();
+  admitted.set_num_layers(1);
+  admitted.set_num_chunks(1);
+  admitted.set_model_version("7");
+  admitted.set_device("cpu");
+  admitted.mutable_options()->set_preset(v1::PRESET_ABNAR_2020);
+  admitted.mutable_options()->set_residual_weight(0.5);
+  v1::SequenceTokens& tokens = *admitted.add_tokens();
+  for (const char* token : {"a", "b"}) tokens.add_tokens(token);
+  events[1].mutable_layer()->set_module_path("encoder.0");
+  events[2].mutable_chunk()->set_num_sequences(1);
+  v1::MatrixSlice& matrix = *events[3].mutable_matrix();
+  matrix.set_rows(2);
+  matrix.set_columns(2);
+  matrix.set_layer_idx(-1);
+  matrix.set_kind(v1::MATRIX_KIND_ROLLOUT);
+  matrix.set_encoding(v1::MATRIX_ENCODING_FP32);
+  const float cells[4] = {1.0f, 0.0f, 0.25f, 0.75f};
+  matrix.set_data(std::string(reinterpret_cast<const char*>(cells), sizeof(cells)));
+  v1::AttributionResult& result = *events[4].mutable_result();
+  for (v1::Metrics* metrics : {result.mutable_metrics(), result.add_sequences()}) {
+    metrics->set_rollout_max(1.0);
+    metrics->set_batch_size(1);
+    metrics->set_seq_length(2);
+  }
+  result.set_num_chunks(1);
+  return events;
+}
+
+}  // namespace attribution
