@@ -1,0 +1,70 @@
+"""What the .proto holds and the server does not do yet answers UNIMPLEMENTED and names itself."""
+
+import calls
+import grpc
+import pytest
+from attribution.v1 import attribution_service_pb2, model_service_pb2, options_pb2
+
+IDS = [[101, 7592, 102]]
+
+OPTIONS = {
+    "PRESET_CHEFER_2021": {"preset": options_pb2.PRESET_CHEFER_2021},
+    "PRESET_VIT_EXPLAIN": {"preset": options_pb2.PRESET_VIT_EXPLAIN},
+    "PRESET_VIT_EXPLAIN_FIXED": {"preset": options_pb2.PRESET_VIT_EXPLAIN_FIXED},
+    "head_fusion": {"head_fusion": options_pb2.HEAD_FUSION_MAX},
+    "head": {"head": 1},
+    "start_layer": {"start_layer": 1},
+    "end_layer": {"end_layer": 1},
+    "discard_ratio": {"discard_ratio": 0.5},
+    "include_padding": {"include_padding": True},
+    "causal_correction": {"causal_correction": options_pb2.CAUSAL_CORRECTION_DROP_FIRST},
+    "chunk_policy": {"chunk_policy": options_pb2.CHUNK_POLICY_REFERENCE},
+}
+OUTPUTS = {
+    "layer_matrices": {"layer_matrices": True},
+    "rows": {"rollout_matrix": True, "rows": {"kind": options_pb2.RowSelection.KIND_FIRST_VALID}},
+    "top_k": {"top_k": 3},
+    "encoding": {"rollout_matrix": True, "encoding": options_pb2.MATRIX_ENCODING_FP16},
+}
+
+
+def assert_unimplemented(found: calls.Failure, name: str) -> None:
+    assert found.code == grpc.StatusCode.UNIMPLEMENTED, found
+    assert name in found.message
+    assert found.error_info is not None
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_option(server, name):
+    message = calls.request("minilm-sdpa", IDS, options=OPTIONS[name])
+    assert_unimplemented(calls.failed_attribute(server, message), name)
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_output(server, name):
+    message = calls.request("minilm-sdpa", IDS, output=OUTPUTS[name])
+    assert_unimplemented(calls.failed_attribute(server, message), name)
+
+
+def test_tensor_input(server):
+    message = calls.request("minilm-sdpa", tensors={"tensors": [{"name": "pixel_values", "shape": [1]}]})
+    assert_unimplemented(calls.failed_attribute(server, message), "tensors")
+
+
+@pytest.mark.parametrize("method", ("Estimate", "Rollout", "LoadModel", "UnloadModel"))
+def test_method(server, method):
+    attribution, models = calls.attribution_stub(server), calls.model_stub(server)
+    call = {
+        "Estimate": lambda: attribution.Estimate(
+            attribution_service_pb2.EstimateRequest(model="minilm-sdpa", batch_size=1, seq_length=8), timeout=10
+        ),
+        "Rollout": lambda: attribution.Rollout(
+            iter([attribution_service_pb2.RolloutRequest(header={"batch": 1})]), timeout=10
+        ),
+        "LoadModel": lambda: models.LoadModel(model_service_pb2.LoadModelRequest(model="minilm-sdpa"), timeout=10),
+        "UnloadModel": lambda: models.UnloadModel(
+            model_service_pb2.UnloadModelRequest(model="minilm-sdpa"), timeout=10
+        ),
+    }[method]
+    assert_unimplemented(calls.failure(call), method)
+    calls.assert_well(server)
