@@ -25,9 +25,9 @@ namespace {
 
 constexpr char kExamples[] = R"(Examples:
   attribution query --text "The cat sat on the mat."
-  attribution query --model minilm --text "One." --text "Two." --html rollout.html
+  attribution query minilm --text "One." --text "Two." --html rollout.html
   attribution query --preset iclr --residual-weight 0.2 --file sentences.txt --format json
-  attribution query --model minilm --ids 101,1996,4937,102 --rows first --top-k 5)";
+  attribution query minilm --ids 101,1996,4937,102 --rows first --top-k 5)";
 
 // Returns the name of the only model that the server has.
 absl::StatusOr<std::string> OnlyModel(Client& client) {

@@ -3,6 +3,7 @@
 #include <c10/core/Allocator.h>
 
 #include <algorithm>
+#include <mutex>
 #include <unordered_map>
 
 namespace attribution::memory {
@@ -28,40 +29,61 @@ struct Account {
 class AllocationCounter::Recorder : public c10::MemoryReportingInfoBase {
  public:
   void reportMemoryUsage(void* block, int64_t bytes, size_t, size_t, c10::Device) override {
-    if (bytes > 0) {
-      const bool attention = attention_depth > 0;
-      blocks_[block] = {bytes, attention};
-      total.Add(bytes);
-      if (attention) attention_only.Add(bytes);
-      return;
-    }
-    const auto found = blocks_.find(block);
-    if (found == blocks_.end()) return;  // allocated before the scope: not this job's
-    total.Add(-found->second.bytes);
-    if (found->second.attention) attention_only.Add(-found->second.bytes);
-    blocks_.erase(found);
+    const std::scoped_lock lock(mutex_);
+    Forget(block);  // freed; or, if it is allocated again, freed earlier on a thread that was not watched
+    if (bytes <= 0) return;
+    const bool attention = attention_depth > 0;
+    blocks_.emplace(block, Block{bytes, attention});
+    total_.Add(bytes);
+    if (attention) attention_.Add(bytes);
   }
 
   bool memoryProfilingEnabled() const override { return true; }
 
-  Account total;
-  Account attention_only;
+  void AddExternal(int64_t bytes) {
+    const std::scoped_lock lock(mutex_);
+    total_.Add(bytes);
+  }
+
+  Account total() const {
+    const std::scoped_lock lock(mutex_);
+    return total_;
+  }
+
+  Account attention() const {
+    const std::scoped_lock lock(mutex_);
+    return attention_;
+  }
 
  private:
   struct Block {
     int64_t bytes = 0;
     bool attention = false;
   };
+
+  // Does nothing for a block that was allocated before the scope: it is not this job's.
+  void Forget(void* block) {
+    const auto found = blocks_.find(block);
+    if (found == blocks_.end()) return;
+    total_.Add(-found->second.bytes);
+    if (found->second.attention) attention_.Add(-found->second.bytes);
+    blocks_.erase(found);
+  }
+
+  mutable std::mutex mutex_;
+  // Guarded by mutex_.
+  Account total_;
+  Account attention_;
   std::unordered_map<void*, Block> blocks_;
 };
 
 AllocationCounter::AllocationCounter() : recorder_(std::make_shared<Recorder>()) {}
 AllocationCounter::~AllocationCounter() = default;
 
-int64_t AllocationCounter::live_bytes() const { return recorder_->total.live; }
-int64_t AllocationCounter::peak_bytes() const { return recorder_->total.peak; }
-int64_t AllocationCounter::attention_peak_bytes() const { return recorder_->attention_only.peak; }
-void AllocationCounter::AddExternal(int64_t bytes) { recorder_->total.Add(bytes); }
+int64_t AllocationCounter::live_bytes() const { return recorder_->total().live; }
+int64_t AllocationCounter::peak_bytes() const { return recorder_->total().peak; }
+int64_t AllocationCounter::attention_peak_bytes() const { return recorder_->attention().peak; }
+void AllocationCounter::AddExternal(int64_t bytes) { recorder_->AddExternal(bytes); }
 
 AllocationScope::AllocationScope(AllocationCounter& counter)
     : guard_(c10::DebugInfoKind::PROFILER_STATE, counter.recorder_) {}

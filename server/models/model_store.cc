@@ -111,7 +111,7 @@ absl::StatusOr<std::shared_ptr<const ResidentModel>> ModelStore::Find(std::strin
 }
 
 std::vector<ModelInfo> ModelStore::List() const {
-  const absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   std::vector<ModelInfo> infos;
   for (const auto& [name, versions] : models_) {
     for (const auto& [version, entry] : versions) infos.push_back(entry.info);
@@ -126,16 +126,16 @@ absl::StatusOr<ModelInfo> ModelStore::Get(std::string_view name, std::string_vie
 }
 
 void ModelStore::Watch(Listener listener) {
-  const absl::MutexLock telling(&telling_);
+  const std::lock_guard telling(telling_);
   for (const ModelInfo& info : List()) listener(info);
   listeners_.push_back(std::move(listener));
 }
 
 void ModelStore::Set(const std::string& name, int64_t version, Entry entry) {
-  const absl::MutexLock telling(&telling_);
+  const std::lock_guard telling(telling_);
   const ModelInfo info = entry.info;
   {
-    const absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     // Swapped, so that a model that is replaced is freed after the lock is.
     std::swap(models_[name][version], entry);
   }
@@ -143,7 +143,7 @@ void ModelStore::Set(const std::string& name, int64_t version, Entry entry) {
 }
 
 absl::StatusOr<ModelStore::Entry> ModelStore::Pick(std::string_view name, std::string_view version) const {
-  const absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   const auto found = models_.find(name);
   if (found == models_.end()) return NoSuchModel(name);
   const Versions& versions = found->second;

@@ -13,6 +13,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,7 +21,6 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "attribution/model_info.h"
 #include "server/models/load_bundle.h"
 #include "server/models/resident_model.h"
@@ -88,10 +88,10 @@ class ModelStore {
 
   // Held while a change is made and told, so that all listeners hear all changes in one order. Taken before
   // mutex_.
-  mutable absl::Mutex telling_ ABSL_ACQUIRED_BEFORE(mutex_);
+  mutable std::mutex telling_ ABSL_ACQUIRED_BEFORE(mutex_);
   std::vector<Listener> listeners_ ABSL_GUARDED_BY(telling_);
 
-  mutable absl::Mutex mutex_;
+  mutable std::mutex mutex_;
   std::map<std::string, Versions, std::less<>> models_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -6,13 +6,13 @@
 #include <fstream>
 #include <iterator>
 #include <openvino/openvino.hpp>
+#include <mutex>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/mutex.h"
 #include "server/models/token_strings.h"
 #include "server/models/utf8.h"
 
@@ -86,11 +86,11 @@ std::vector<int64_t> CopyIds(const ov::Tensor& ids, const ov::Tensor& mask) {
 struct Tokenizer::Graph {
   ov::CompiledModel model;
   bool has_mask = false;
-  absl::Mutex mutex;
+  std::mutex mutex;
   ov::InferRequest request ABSL_GUARDED_BY(mutex);
 
   std::vector<int64_t> Encode(const std::string& text) {
-    const absl::MutexLock lock(&mutex);
+    const std::lock_guard lock(mutex);
     ov::Tensor input(ov::element::string, ov::Shape{1});
     *input.data<std::string>() = text;
     request.set_input_tensor(input);
@@ -116,7 +116,7 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::Load(const std::filesystem
     // the caller's.
     graph->model = runtime.core.compile_model(graph_path.string(), "CPU", ov::inference_num_threads(1),
                                               ov::num_streams(1), ov::hint::enable_cpu_pinning(false));
-    const absl::MutexLock lock(&graph->mutex);
+    const std::lock_guard lock(graph->mutex);
     graph->request = graph->model.create_infer_request();
     const auto has_output = [&](const char* name) {
       return std::any_of(graph->model.outputs().begin(), graph->model.outputs().end(),

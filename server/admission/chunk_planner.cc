@@ -1,0 +1,102 @@
+#include "server/admission/chunk_planner.h"
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+namespace attribution::admission {
+namespace {
+
+int64_t PeakOf(const PlanRequest& request, int64_t sequences, int64_t padded_length) {
+  return PredictPeakBytes(request.cost, {sequences, padded_length}, request.output);
+}
+
+ChunkPlan PlanWithSize(const PlanRequest& request, int32_t chunk_size) {
+  ChunkPlan plan;
+  plan.chunks = CutChunks(request.lengths, chunk_size, request.equal_lengths_only);
+  for (const Chunk& chunk : plan.chunks) {
+    plan.chunk_size = std::max(plan.chunk_size, chunk.num_sequences);
+    plan.estimated_peak_bytes =
+        std::max(plan.estimated_peak_bytes, PeakOf(request, chunk.num_sequences, chunk.padded_length));
+  }
+  return plan;
+}
+
+int32_t LargestAllowed(const PlanRequest& request) {
+  const auto batch = static_cast<int32_t>(request.lengths.size());
+  return request.max_chunk_size > 0 ? std::min(batch, request.max_chunk_size) : batch;
+}
+
+// Returns the largest size, at most `limit`, whose first chunk fits; no larger one can. At least 1.
+int32_t LargestWhoseFirstChunkFits(const PlanRequest& request, int32_t limit, int64_t free_bytes) {
+  int64_t longest = 0;
+  for (int32_t size = 1; size <= limit; ++size) {
+    const int64_t length = request.lengths[size - 1];
+    if (request.equal_lengths_only && length != request.lengths.front()) break;  // the first chunk ends here
+    longest = std::max(longest, length);
+    if (PeakOf(request, size, longest) > free_bytes) return std::max(size - 1, 1);
+  }
+  return limit;
+}
+
+int32_t FirstSizeToTry(const PlanRequest& request, int64_t free_bytes) {
+  const int32_t limit = LargestAllowed(request);
+  if (request.policy != ChunkPolicy::kReference)
+    return LargestWhoseFirstChunkFits(request, limit, free_bytes);
+  const int64_t longest = *std::max_element(request.lengths.begin(), request.lengths.end());
+  return std::min(limit, ReferenceChunkSize(request.cost.layers, request.cost.heads,
+                                            static_cast<int64_t>(request.lengths.size()), longest));
+}
+
+}  // namespace
+
+std::vector<Chunk> CutChunks(const std::vector<int64_t>& lengths, int32_t chunk_size,
+                             bool equal_lengths_only) {
+  std::vector<Chunk> chunks;
+  for (size_t i = 0; i < lengths.size(); ++i) {
+    const bool full = chunks.empty() || chunks.back().num_sequences == chunk_size;
+    if (full || (equal_lengths_only && chunks.back().padded_length != lengths[i])) {
+      chunks.push_back({static_cast<int32_t>(i), 0, 0});
+    }
+    ++chunks.back().num_sequences;
+    chunks.back().padded_length = std::max(chunks.back().padded_length, lengths[i]);
+  }
+  return chunks;
+}
+
+int32_t ReferenceChunkSize(int32_t layers, int32_t heads, int64_t batch, int64_t seq_length) {
+  const double gigabytes = static_cast<double>(layers) * heads * static_cast<double>(batch) *
+                           static_cast<double>(seq_length) * static_cast<double>(seq_length) * 4 / 1e9;
+  int64_t size = batch;
+  if (gigabytes > 8) {
+    size = std::min<int64_t>(batch, 32);
+  } else if (gigabytes > 4) {
+    size = std::min<int64_t>(batch, 64);
+  }
+  return static_cast<int32_t>(std::min<int64_t>(size, std::numeric_limits<int32_t>::max()));
+}
+
+std::optional<ChunkPlan> PlanChunks(const PlanRequest& request, int64_t free_bytes) {
+  // Sizes are tried one by one: the peak need not grow with the size, for a cut may part the long from the
+  // short.
+  for (int32_t size = FirstSizeToTry(request, free_bytes); size >= 1;) {
+    ChunkPlan plan = PlanWithSize(request, size);
+    if (plan.estimated_peak_bytes <= free_bytes) return plan;
+    size = request.policy == ChunkPolicy::kReference ? size / 2 : size - 1;
+  }
+  return std::nullopt;
+}
+
+ChunkPlan SmallestPlan(const PlanRequest& request) { return PlanWithSize(request, 1); }
+
+int64_t LongestSequenceThatFits(const PlanRequest& request, int64_t budget_bytes) {
+  int64_t fits = 0;
+  int64_t too_long = int64_t{std::numeric_limits<int32_t>::max()} + 1;
+  while (too_long - fits > 1) {
+    const int64_t middle = fits + (too_long - fits) / 2;
+    (PeakOf(request, 1, middle) <= budget_bytes ? fits : too_long) = middle;
+  }
+  return fits;
+}
+
+}  // namespace attribution::admission

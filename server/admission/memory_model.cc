@@ -1,0 +1,51 @@
+#include "server/admission/memory_model.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace attribution::admission {
+namespace {
+
+constexpr double kFloatBytes = 4;       // rollouts, scores and fused attention are float32
+constexpr double kRowNumberBytes = 16;  // sums and entropies a row
+// Blocks at a time: head-fused, corrected, and a temporary of the statistics.
+constexpr double kFusedBlocks = 3;
+
+double NotNegative(double value) { return value < 0 ? 0 : value; }
+
+// 2^63 is the smallest double above int64_t's range; the comparison also catches what is not a number.
+int64_t Saturated(double bytes) {
+  if (!(bytes < 9223372036854775808.0)) return std::numeric_limits<int64_t>::max();
+  return static_cast<int64_t>(bytes);
+}
+
+}  // namespace
+
+int64_t PredictPeakBytes(const ModelCost& model, const ChunkShape& chunk, const OutputCost& output) {
+  const double sequences = NotNegative(static_cast<double>(chunk.sequences));
+  const double length = NotNegative(static_cast<double>(chunk.padded_length));
+  const double block =
+      length * NotNegative(static_cast<double>(std::min(model.block_rows, chunk.padded_length)));
+  const double matrix = length * length;
+
+  // R of each sequence.
+  double bytes = sequences * matrix * kFloatBytes;
+  // The spare [S, S] that the next R is written to, shared by the sequences.
+  bytes += matrix * kFloatBytes;
+  // Scores, then probabilities in their place, of a block of rows of every head of one sequence.
+  bytes += NotNegative(model.heads) * block * kFloatBytes;
+  // The block after the heads were fused, and what is made from it.
+  bytes += kFusedBlocks * block * kFloatBytes;
+  // Statistics of each row.
+  bytes += sequences * length * kRowNumberBytes;
+  // Activations of the forward pass.
+  bytes += sequences * length * NotNegative(model.bytes_per_token);
+  bytes += sequences * matrix * NotNegative(model.bytes_per_cell);
+  bytes += NotNegative(model.fixed_bytes);
+  // Encoded matrices that nobody has taken yet.
+  if (output.rollout_matrix) bytes += sequences * matrix * NotNegative(output.cell_bytes);
+  return Saturated(std::ceil(bytes));
+}
+
+}  // namespace attribution::admission

@@ -1,0 +1,42 @@
+// Predicts the peak of the bytes that a chunk allocates above the resident model.
+//
+// Pure functions; any thread. The attention terms are exact, the activations are measured when a model is
+// loaded. Errs upwards: it adds peaks that need not fall together.
+#ifndef SERVER_ADMISSION_MEMORY_MODEL_H_
+#define SERVER_ADMISSION_MEMORY_MODEL_H_
+
+#include <cstdint>
+
+namespace attribution::admission {
+
+// What a model version costs. The activations of B sequences padded to S take
+// B·S·bytes_per_token + B·S²·bytes_per_cell + fixed_bytes: all that a forward pass needs when nobody looks at
+// its attention, the scores of unblocked attention included.
+struct ModelCost {
+  int32_t layers = 0;
+  int32_t heads = 0;
+  double bytes_per_token = 0;
+  double bytes_per_cell = 0;
+  double fixed_bytes = 0;
+  int64_t block_rows = 128;  // query rows of attention that are computed at a time
+};
+
+// B sequences, each padded to S = padded_length positions.
+struct ChunkShape {
+  int64_t sequences = 0;
+  int64_t padded_length = 0;
+};
+
+// What of a chunk's results waits in memory until the client has taken it.
+struct OutputCost {
+  bool rollout_matrix = false;
+  int32_t cell_bytes = 4;  // of an encoded matrix cell
+};
+
+// Returns the predicted peak in bytes, rounded up. Grows with `sequences` and with `padded_length`. What does
+// not fit into int64_t, or is not a number, is its largest value; negative inputs count as 0.
+int64_t PredictPeakBytes(const ModelCost& model, const ChunkShape& chunk, const OutputCost& output);
+
+}  // namespace attribution::admission
+
+#endif  // SERVER_ADMISSION_MEMORY_MODEL_H_

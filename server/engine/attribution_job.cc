@@ -1,0 +1,251 @@
+#include "server/engine/attribution_job.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/InferenceMode.h>
+
+#include <algorithm>
+#include <exception>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "attribution/status_details.h"
+#include "server/engine/chunk_batch.h"
+#include "server/engine/job_telemetry.h"
+#include "server/rollout/matrix_slices.h"
+
+namespace attribution::engine {
+namespace {
+
+// Bytes that a waiting request holds, for the bound of the queue.
+int64_t BytesOf(const std::vector<TokenSequence>& sequences) {
+  size_t bytes = 0;
+  for (const TokenSequence& sequence : sequences) {
+    bytes += sequence.input_ids.size() * sizeof(int64_t) + sequence.attention_mask.size() * sizeof(int32_t) +
+             sequence.token_type_ids.size() * sizeof(int64_t);
+  }
+  return static_cast<int64_t>(bytes);
+}
+
+admission::PlanRequest PlanRequestOf(const PreparedRequest& request) {
+  const capture::ModelDescription& description = request.model->runner->description();
+  admission::PlanRequest plan;
+  plan.cost.layers = request.layers.size();
+  plan.cost.heads = description.num_heads;
+  plan.cost.bytes_per_token = description.activation_cost.bytes_per_token;
+  plan.cost.bytes_per_cell = description.activation_cost.bytes_per_cell;
+  plan.cost.fixed_bytes = description.activation_cost.fixed_bytes;
+  plan.output.rollout_matrix = request.output.rollout_matrix;
+  plan.output.cell_bytes = static_cast<int32_t>(rollout::CellBytes(request.output.encoding));
+  for (const TokenSequence& sequence : request.sequences) {
+    plan.lengths.push_back(static_cast<int64_t>(sequence.input_ids.size()));
+  }
+  plan.equal_lengths_only = !description.has_mask();
+  plan.max_chunk_size = request.options.max_chunk_size;
+  plan.policy = request.options.chunk_policy;
+  return plan;
+}
+
+}  // namespace
+
+AttributionJob::AttributionJob(const JobServices& services, AttributionRequest request, CallContext context,
+                               std::shared_ptr<EventSink> sink)
+    : services_(services),
+      request_(std::move(request)),
+      model_name_(request_.model),
+      context_(std::move(context)),
+      sink_(std::move(sink)),
+      arrival_(services.now()) {}
+
+void AttributionJob::Start() {
+  services_.intake.Submit([self = shared_from_this()] { self->Prepare(); });
+}
+
+void AttributionJob::Prepare() {
+  if (absl::Status status = StopReason(); !status.ok()) return Finish(status);
+  auto model = services_.models.Find(request_.model, request_.model_version);
+  if (!model.ok()) return Finish(model.status());
+  auto prepared = PrepareRequest(std::move(request_), services_.limits, *std::move(model));
+  if (!prepared.ok()) return Finish(prepared.status());
+  prepared_ = *std::move(prepared);
+  result_.emplace(prepared_->layers.size());
+
+  admission::AdmissionRequest request;
+  request.plan = PlanRequestOf(*prepared_);
+  request.deadline = context_.deadline;
+  request.priority = context_.priority;
+  request.request_bytes = BytesOf(prepared_->sequences);
+  request.done = [self = shared_from_this()](absl::StatusOr<admission::Grant> grant) {
+    self->OnAdmission(std::move(grant));
+  };
+  const admission::Ticket ticket = services_.admission.Submit(std::move(request));
+  {
+    const std::lock_guard lock(mutex_);
+    ticket_ = ticket;
+  }
+  // Whoever cancelled before the ticket was known could not tell admission; a ticket that is done is ignored.
+  if (cancelled_) services_.admission.Cancel(ticket, StopReason());
+}
+
+void AttributionJob::OnAdmission(absl::StatusOr<admission::Grant> grant) {
+  if (!grant.ok()) return Finish(grant.status());
+  grant_ = *std::move(grant);
+  Tell(MakeAdmitted());
+  RecordAdmission(services_.metrics, *prepared_, *grant_, services_.now() - arrival_);
+  services_.workers.Submit([self = shared_from_this()] { self->RunChunk(); });
+}
+
+void AttributionJob::RunChunk() {
+  absl::Status status = StopReason();
+  if (status.ok()) {
+    try {
+      status = ComputeChunk(grant_->plan.chunks[next_chunk_]);
+    } catch (const std::exception& error) {  // torch throws where it runs out of memory
+      const std::string what = error.what();
+      status = absl::InternalError(
+          absl::StrCat("The computation failed. Torch said: ", what.substr(0, what.find('\n')),
+                       ". The server's log has the whole message."));
+      status = WithLogDetail(std::move(status), what);
+    }
+  }
+  if (!status.ok()) return Finish(status);
+  if (++next_chunk_ == grant_->plan.chunks.size()) return FinishWithResult();
+  sink_->WhenWritable(
+      [self = shared_from_this()] { self->services_.workers.Submit([self] { self->RunChunk(); }); });
+}
+
+absl::Status AttributionJob::ComputeChunk(const admission::Chunk& chunk) {
+  const models::ResidentModel& model = *prepared_->model;
+  const std::vector<AttentionSite>& sites = model.runner->description().sites;
+  const c10::InferenceMode inference;
+  counter_.AddExternal(-unsent_bytes_);  // the sink took what the last chunk told
+  unsent_bytes_ = 0;
+  const memory::AllocationScope scope(counter_);
+
+  const auto chunk_index = static_cast<int32_t>(next_chunk_);
+  const auto layer_done = [&](int32_t layer, const std::vector<rollout::AttentionStatistics>& sequences) {
+    if (prepared_->output.layer_metrics) {
+      rollout::AttentionStatistics merged;
+      for (const rollout::AttentionStatistics& statistics : sequences) merged.Merge(statistics);
+      result_->AddLayer(layer, merged);
+      Tell(MakeLayerMetrics(prepared_->layers, sites, layer, chunk_index, merged));
+    }
+    return StopReason();
+  };
+  ChunkFold fold(*prepared_, chunk.first_sequence, chunk.num_sequences, layer_done);
+  const std::vector<at::Tensor> inputs =
+      MakeChunkBatch(prepared_->sequences, chunk.first_sequence, chunk.num_sequences, chunk.padded_length,
+                     model.runner->description().inputs, model.manifest.pad_token_id.value_or(0));
+  const absl::Time start = services_.now();
+  const absl::Status ran = model.runner->Run(inputs, fold);
+  const absl::Duration forward = services_.now() - start;
+  forward_time_ += forward;
+  RecordChunk(services_.metrics, model, chunk.num_sequences, forward);
+  if (!ran.ok()) return ran;
+  if (absl::Status status = fold.Finish(); !status.ok()) return status;
+  return TellChunk(chunk, fold);
+}
+
+absl::Status AttributionJob::TellChunk(const admission::Chunk& chunk, const ChunkFold& fold) {
+  SequenceGroup together;
+  for (int32_t i = 0; i < chunk.num_sequences; ++i) {
+    SequenceGroup sequence;
+    sequence.attention = fold.attention(i);
+    if (!prepared_->output.skip_rollout_metrics) sequence.rollout = fold.fold(i).MeasureRollout();
+    sequence.sequences = 1;
+    sequence.longest = fold.fold(i).valid().length();
+    result_->AddSequence(sequence);
+    together.Merge(sequence);
+    RecordSequence(services_.metrics, *prepared_->model, sequence.ToMetrics(), fold.fold(i).valid().count());
+  }
+  Tell(ChunkMetrics{static_cast<int32_t>(next_chunk_), chunk.first_sequence, chunk.num_sequences,
+                    together.ToMetrics()});
+  if (!prepared_->output.rollout_matrix) return absl::OkStatus();
+  for (int32_t i = 0; i < chunk.num_sequences; ++i) {
+    if (absl::Status status = StopReason(); !status.ok()) return status;
+    MatrixSlice header;
+    header.sequence_index = chunk.first_sequence + i;
+    header.encoding = prepared_->output.encoding;
+    rollout::CutMatrix(fold.fold(i).rollout(), header, [&](MatrixSlice slice) {
+      const auto bytes = static_cast<int64_t>(slice.data.size());
+      unsent_bytes_ += bytes;
+      counter_.AddExternal(bytes);
+      Tell(std::move(slice));
+    });
+  }
+  return absl::OkStatus();
+}
+
+void AttributionJob::FinishWithResult() {
+  AttributionResult result = result_->Build(prepared_->layers, prepared_->model->runner->description().sites,
+                                            prepared_->output.layer_metrics);
+  result.measured_peak_bytes = counter_.peak_bytes();
+  result.measured_attention_bytes = counter_.attention_peak_bytes();
+  result.queue_seconds = absl::ToDoubleSeconds(grant_->waited);
+  result.forward_seconds = absl::ToDoubleSeconds(forward_time_);
+  result.total_seconds = absl::ToDoubleSeconds(services_.now() - arrival_);
+  result.num_chunks = static_cast<int32_t>(grant_->plan.chunks.size());
+  RecordPeak(services_.metrics, result.measured_peak_bytes, grant_->plan.estimated_peak_bytes);
+  Tell(std::move(result));
+  Finish(absl::OkStatus());
+}
+
+void AttributionJob::Finish(const absl::Status& status) {
+  grant_.reset();  // the reservation goes back before the caller hears the last word
+  RecordOutcome(status);
+  sink_->OnDone(status);
+  services_.on_finished(this);
+}
+
+void AttributionJob::Cancel() {
+  std::optional<admission::Ticket> ticket;
+  {
+    const std::lock_guard lock(mutex_);
+    cancel_time_ = std::min(cancel_time_, services_.now());
+    cancelled_ = true;
+    ticket = ticket_;
+  }
+  if (ticket.has_value()) services_.admission.Cancel(*ticket, StopReason());
+}
+
+absl::Status AttributionJob::StopReason() const {
+  if (cancelled_)
+    return absl::CancelledError("The request was cancelled. Its caller or the server's shutdown ended it.");
+  if (services_.now() >= context_.deadline) {
+    return absl::DeadlineExceededError(
+        "The deadline passed while the request was running. Allow more time, or send less.");
+  }
+  return absl::OkStatus();
+}
+
+Admitted AttributionJob::MakeAdmitted() const {
+  const models::ResidentModel& model = *prepared_->model;
+  Admitted admitted;
+  admitted.estimated_peak_bytes = grant_->plan.estimated_peak_bytes;
+  admitted.chunk_size = grant_->plan.chunk_size;
+  admitted.num_chunks = static_cast<int32_t>(grant_->plan.chunks.size());
+  admitted.num_layers = prepared_->layers.size();
+  admitted.queue_seconds = absl::ToDoubleSeconds(grant_->waited);
+  admitted.device = model.runner->description().device.str();
+  admitted.model_version = absl::StrCat(model.version);
+  admitted.model_sha256 = model.sha256;
+  admitted.options = prepared_->options;
+  if (!prepared_->output.tokens) return admitted;
+  for (const TokenSequence& sequence : prepared_->sequences) {
+    admitted.tokens.push_back({sequence.input_ids, {}});
+    if (model.tokenizer != nullptr)
+      admitted.tokens.back().tokens = model.tokenizer->TokenStrings(sequence.input_ids);
+  }
+  return admitted;
+}
+
+void AttributionJob::RecordOutcome(const absl::Status& status) {
+  absl::Duration since_cancel = absl::ZeroDuration();
+  if (cancelled_) {
+    const std::lock_guard lock(mutex_);
+    since_cancel = services_.now() - cancel_time_;
+  }
+  RecordRequest(services_.metrics, {model_name_, context_.request_id, context_.peer}, status,
+                services_.now() - arrival_, since_cancel);
+}
+
+}  // namespace attribution::engine

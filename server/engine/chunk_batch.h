@@ -1,0 +1,24 @@
+// Makes the padded tensors of one chunk.
+#ifndef SERVER_ENGINE_CHUNK_BATCH_H_
+#define SERVER_ENGINE_CHUNK_BATCH_H_
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "attribution/request.h"
+#include "server/capture/model_runner.h"
+
+namespace attribution::engine {
+
+// Returns [B, S] int64 tensors on the CPU, in the order of `inputs`, for sequences [first, first + B) padded
+// on the right to S = padded_length: ids with `pad_token_id`, mask and token types with 0. REQUIRES: no
+// sequence is longer.
+std::vector<at::Tensor> MakeChunkBatch(const std::vector<TokenSequence>& sequences, int64_t first,
+                                       int64_t count, int64_t padded_length,
+                                       const std::vector<capture::RunnerInput>& inputs, int64_t pad_token_id);
+
+}  // namespace attribution::engine
+
+#endif  // SERVER_ENGINE_CHUNK_BATCH_H_

@@ -1,0 +1,68 @@
+#include "server/engine/chunk_fold.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "server/memory/allocation_counter.h"
+
+namespace attribution::engine {
+
+ChunkFold::ChunkFold(const PreparedRequest& request, int64_t first, int64_t count, LayerDone layer_done)
+    : request_(request),
+      layer_done_(std::move(layer_done)),
+      last_layer_(std::max(request.options.end_layer, request.options.layer_idx)) {
+  const memory::AttentionScope scope;
+  const at::TensorOptions options =
+      at::TensorOptions().dtype(at::kFloat).device(request.model->runner->description().device);
+  int64_t longest = 0;
+  for (int64_t i = first; i < first + count; ++i) {
+    const TokenSequence& sequence = request.sequences[i];
+    const auto length = static_cast<int64_t>(sequence.input_ids.size());
+    folds_.emplace_back(request.options, rollout::ValidPositions(sequence.attention_mask, length, options),
+                        options);
+    longest = std::max(longest, length);
+  }
+  spare_ = at::empty({longest * longest}, options);
+}
+
+bool ChunkFold::BeginLayer(const capture::LayerShape& shape) {
+  ++executions_;
+  if (!request_.layers.Selects(shape.site)) return false;
+  ++layer_;
+  const bool measure = request_.output.layer_metrics || layer_ == request_.options.layer_idx;
+  for (rollout::SequenceFold& fold : folds_) fold.BeginLayer(layer_, measure);
+  layer_statistics_.assign(folds_.size(), {});
+  return true;
+}
+
+void ChunkFold::AddRows(int64_t sequence, int64_t first_row, const at::Tensor& probabilities) {
+  const memory::AttentionScope scope;
+  rollout::SequenceFold& fold = folds_[sequence];
+  fold.AddRows(first_row, probabilities, spare_);
+  // The spare is shared, so a sequence takes its product over with its own last row, before the next one
+  // begins.
+  const int64_t last_row = fold.valid().length() - 1;
+  if (last_row < first_row || last_row >= first_row + probabilities.size(1)) return;
+  auto statistics = fold.EndLayer(spare_);
+  status_.Update(statistics.status());
+  if (statistics.ok()) layer_statistics_[sequence] = *statistics;
+}
+
+bool ChunkFold::EndLayer() {
+  if (status_.ok()) status_ = layer_done_(layer_, layer_statistics_);
+  if (layer_ == request_.options.layer_idx) attention_ = layer_statistics_;
+  // After the model's very last site the graph ends by itself.
+  const bool ends_anyway = executions_ == request_.model->runner->description().execution_order.size();
+  return status_.ok() && (layer_ < last_layer_ || ends_anyway);
+}
+
+absl::Status ChunkFold::Finish() const {
+  if (!status_.ok() || layer_ >= last_layer_) return status_;
+  return absl::InternalError(absl::StrCat("The model ran fewer attention layers than at load. It ran ",
+                                          layer_ + 1, " of ", request_.layers.size(),
+                                          ". Report this with the model's graph."));
+}
+
+}  // namespace attribution::engine

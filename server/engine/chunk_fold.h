@@ -1,0 +1,59 @@
+// ChunkFold folds the layers of one chunk into the rollouts of its sequences while the model runs.
+//
+// One per chunk; lives on the worker that runs it. Holds one rollout a sequence and one spare for all of
+// them.
+#ifndef SERVER_ENGINE_CHUNK_FOLD_H_
+#define SERVER_ENGINE_CHUNK_FOLD_H_
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "server/capture/attention_observer.h"
+#include "server/engine/layer_selection.h"
+#include "server/engine/request_intake.h"
+#include "server/rollout/attention_statistics.h"
+#include "server/rollout/rollout_fold.h"
+
+namespace attribution::engine {
+
+class ChunkFold : public capture::AttentionObserver {
+ public:
+  // Called when a layer is complete, with its statistics of each sequence (empty unless the layer is
+  // measured). A status that is not OK stops the forward pass.
+  using LayerDone =
+      std::function<absl::Status(int32_t layer, const std::vector<rollout::AttentionStatistics>& sequences)>;
+
+  // Folds sequences [first, first + count) of `request`, which outlives the fold.
+  ChunkFold(const PreparedRequest& request, int64_t first, int64_t count, LayerDone layer_done);
+
+  bool BeginLayer(const capture::LayerShape& shape) override;
+  void AddRows(int64_t sequence, int64_t first_row, const at::Tensor& probabilities) override;
+  bool EndLayer() override;
+
+  // Why the pass was stopped; OK if it saw every layer that the options ask for.
+  absl::Status Finish() const;
+
+  // Statistics of layer `layer_idx`, and the rollout, of sequence `i` of the chunk. REQUIRES: Finish() is OK.
+  const rollout::AttentionStatistics& attention(int64_t i) const { return attention_[i]; }
+  const rollout::SequenceFold& fold(int64_t i) const { return folds_[i]; }
+
+ private:
+  const PreparedRequest& request_;
+  const LayerDone layer_done_;
+  const int32_t last_layer_;  // the last one that is needed
+  std::vector<rollout::SequenceFold> folds_;
+  std::vector<rollout::AttentionStatistics> attention_;  // of layer_idx
+  at::Tensor spare_;
+  std::vector<rollout::AttentionStatistics> layer_statistics_;  // of the current layer
+  int32_t layer_ = -1;                                          // the current one
+  size_t executions_ = 0;                                       // of any site
+  absl::Status status_;
+};
+
+}  // namespace attribution::engine
+
+#endif  // SERVER_ENGINE_CHUNK_FOLD_H_

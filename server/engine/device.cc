@@ -1,0 +1,38 @@
+#include "server/engine/device.h"
+
+#include <ATen/DeviceAccelerator.h>
+
+#include <exception>
+
+#include "absl/strings/str_cat.h"
+#include "server/admission/host_resources.h"
+
+namespace attribution::engine {
+
+absl::StatusOr<c10::Device> ResolveDevice(const std::string& name) {
+  const std::optional<c10::DeviceType> accelerator = at::getAccelerator(/*checked=*/false);
+  const c10::DeviceIndex count = accelerator.has_value() ? at::accelerator::deviceCount() : 0;
+  if (name == "auto") return count > 0 ? c10::Device(*accelerator, 0) : c10::Device(c10::kCPU);
+  std::optional<c10::Device> device;
+  try {
+    device = c10::Device(name);
+  } catch (const std::exception&) {
+    return absl::InvalidArgumentError(absl::StrCat("The device is not known. It is \"", name,
+                                                   "\"; choose auto, cpu, cuda or cuda:<number>."));
+  }
+  if (device->is_cpu()) return c10::Device(c10::kCPU);
+  const c10::DeviceIndex index = device->has_index() ? device->index() : c10::DeviceIndex{0};
+  if (!accelerator.has_value() || device->type() != *accelerator || index >= count) {
+    return absl::InvalidArgumentError(absl::StrCat("The device is not on this machine. It is \"", name,
+                                                   "\"; LibTorch sees ", count,
+                                                   " accelerators. Choose another, or auto."));
+  }
+  return c10::Device(device->type(), index);
+}
+
+int64_t FreeBytes(c10::Device device) {
+  if (device.is_cpu()) return admission::ReadHostResources().memory_available_bytes;
+  return static_cast<int64_t>(at::accelerator::getMemoryInfo(device.index()).first);
+}
+
+}  // namespace attribution::engine

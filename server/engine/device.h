@@ -1,0 +1,25 @@
+// Devices that models run on: chosen by name, asked for their memory. One source for the CPU and any
+// accelerator.
+#ifndef SERVER_ENGINE_DEVICE_H_
+#define SERVER_ENGINE_DEVICE_H_
+
+#include <c10/core/Device.h>
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/statusor.h"
+
+namespace attribution::engine {
+
+// Resolves `auto` (an accelerator if there is one, else the CPU), `cpu`, `cuda` (the first) or `cuda:1`.
+// INVALID_ARGUMENT for a name that is none of those and for a device that this machine or build does not
+// have.
+absl::StatusOr<c10::Device> ResolveDevice(const std::string& name);
+
+// Bytes that can be allocated on the device now: of the CPU, what the machine and the cgroup leave.
+int64_t FreeBytes(c10::Device device);
+
+}  // namespace attribution::engine
+
+#endif  // SERVER_ENGINE_DEVICE_H_

@@ -1,0 +1,236 @@
+// The engine that runs on LibTorch: the rooms put together, and the jobs that walk through them.
+#include "attribution/engine.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <cmath>
+#include <condition_variable>
+#include <map>
+#include <mutex>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "server/admission/admission_controller.h"
+#include "server/admission/host_resources.h"
+#include "server/capture/model_runner.h"
+#include "server/engine/attribution_job.h"
+#include "server/engine/device.h"
+#include "server/engine/engine_factory.h"
+#include "server/engine/worker_pool.h"
+#include "server/models/model_store.h"
+#include "server/telemetry/logging.h"
+
+namespace attribution::engine {
+namespace {
+
+using telemetry::MetricId;
+
+// What requests may use of the memory that is free now: 80 %.
+int64_t DefaultBudget(c10::Device device) { return FreeBytes(device) / 5 * 4; }
+
+// Tells metrics what admission does.
+class AdmissionMetrics : public admission::AdmissionListener {
+ public:
+  AdmissionMetrics(telemetry::Metrics& metrics, const std::string& device)
+      : metrics_(metrics), device_(device) {}
+  void OnDecision(std::string_view decision, std::string_view reason) override {
+    metrics_.Add(MetricId::kAdmissionDecisions, {decision, reason});
+  }
+  void OnQueueDepth(int64_t depth) override {
+    metrics_.Set(MetricId::kQueueDepth, {device_}, static_cast<double>(depth));
+  }
+
+ private:
+  telemetry::Metrics& metrics_;
+  const std::string& device_;
+};
+
+class TorchEngine final : public Engine {
+ public:
+  TorchEngine(const EngineOptions& options, c10::Device device, telemetry::Metrics& metrics);
+  ~TorchEngine() override;
+
+  // Reads the repository and begins to load it. REQUIRES: called once, first.
+  absl::Status Start();
+
+  std::shared_ptr<AttributionCall> Attribute(AttributionRequest request, CallContext context,
+                                             std::shared_ptr<EventSink> sink) override;
+  std::vector<ModelInfo> ListModels() const override { return models_.List(); }
+  absl::StatusOr<ModelInfo> GetModel(const std::string& name, const std::string& version) const override {
+    return models_.Get(name, version);
+  }
+  void WatchModels(std::function<void(const ModelInfo&)> listener) override {
+    models_.Watch(std::move(listener));
+  }
+  bool Drain(absl::Duration grace) override;
+
+ private:
+  void LoadModels();
+  void ExpireWaiting();
+  void OnJobFinished(const AttributionCall* job);
+  // Returns whether no job is left, after `patience` at the latest.
+  bool WaitForJobs(absl::Duration patience);
+
+  const EngineOptions options_;
+  telemetry::Metrics& metrics_;
+  const c10::Device device_;
+  const std::string device_name_;
+  AdmissionMetrics admission_metrics_;
+  models::ModelStore models_;
+  admission::MemoryBudget budget_;
+  admission::AdmissionController admission_;
+
+  std::mutex mutex_;
+  std::condition_variable changed_;  // a job finished, or the engine stops
+  std::map<const AttributionCall*, std::shared_ptr<AttributionJob>> jobs_ ABSL_GUARDED_BY(mutex_);
+  bool queue_changed_ ABSL_GUARDED_BY(mutex_) = false;  // something expires earlier than was known
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+
+  const JobServices services_;
+  // Threads last: they use all of the above, and end first.
+  WorkerPool intake_;
+  WorkerPool workers_;
+  std::thread timer_;
+  std::thread loader_;
+};
+
+int32_t Threads(int32_t asked, double cpus) {
+  return asked > 0 ? asked : std::max(1, static_cast<int32_t>(std::ceil(cpus)));
+}
+
+// Two, so that a short request need not wait for a long one; each uses all cores when it runs alone.
+constexpr int32_t kDefaultWorkers = 2;
+
+TorchEngine::TorchEngine(const EngineOptions& options, c10::Device device, telemetry::Metrics& metrics)
+    : options_(options),
+      metrics_(metrics),
+      device_(device),
+      device_name_(device.str()),
+      admission_metrics_(metrics, device_name_),
+      models_({options.model_repository, device,
+               [](const std::string& sentence) { telemetry::Log(telemetry::LogLevel::kWarning, sentence); }},
+              capture::LoadTorchScript),
+      budget_(options.memory_budget_bytes > 0 ? options.memory_budget_bytes : DefaultBudget(device),
+              [this](int64_t reserved) {
+                metrics_.Set(MetricId::kMemoryReservedBytes, {device_name_}, static_cast<double>(reserved));
+              }),
+      admission_(budget_, {options.queue_limit, options.queue_bytes, options.queue_timeout}, absl::Now,
+                 admission_metrics_),
+      services_{models_,   admission_,
+                intake_,   workers_,
+                metrics_,  {options.max_sequences, options.max_sequence_length, options.chunk_policy},
+                absl::Now, [this](const AttributionCall* job) { OnJobFinished(job); }},
+      intake_(1, nullptr, nullptr),
+      workers_(
+          options.workers > 0 ? options.workers : kDefaultWorkers,
+          [threads = Threads(options.intra_op_threads, admission::ReadHostResources().cpus)] {
+            at::set_num_threads(threads);
+          },
+          [this](int32_t busy) { metrics_.Set(MetricId::kWorkersBusy, {device_name_}, busy); }) {
+  metrics_.DeclareDevice(device_name_);
+  metrics_.Set(MetricId::kWorkers, {device_name_}, options.workers > 0 ? options.workers : kDefaultWorkers);
+  models_.Watch([this](const ModelInfo& info) {
+    if (info.state != ModelState::kServing) return;
+    metrics_.DeclareModel(info.name, info.version, device_name_);
+    metrics_.Set(MetricId::kModelLoaded, {info.name, info.version, device_name_}, 1);
+    metrics_.Set(MetricId::kModelResidentBytes, {info.name, info.version, device_name_},
+                 static_cast<double>(info.resident_bytes));
+  });
+}
+
+TorchEngine::~TorchEngine() {
+  Drain(absl::ZeroDuration());
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+    changed_.notify_all();
+  }
+  if (timer_.joinable()) timer_.join();
+  if (loader_.joinable()) loader_.join();
+}
+
+absl::Status TorchEngine::Start() {
+  if (absl::Status status = models_.Scan(); !status.ok()) return status;
+  admission_.SetWakeListener([this] {
+    const std::lock_guard lock(mutex_);
+    queue_changed_ = true;
+    changed_.notify_all();
+  });
+  timer_ = std::thread([this] { ExpireWaiting(); });
+  loader_ = std::thread([this] { LoadModels(); });
+  return absl::OkStatus();
+}
+
+void TorchEngine::LoadModels() {
+  models_.LoadAll();
+  if (options_.memory_budget_bytes == 0) budget_.SetBudget(DefaultBudget(device_));
+  metrics_.Set(MetricId::kMemoryBudgetBytes, {device_name_}, static_cast<double>(budget_.budget_bytes()));
+}
+
+// Ends waiting requests whose time is up.
+void TorchEngine::ExpireWaiting() {
+  std::unique_lock lock(mutex_);
+  while (!stopping_) {
+    lock.unlock();
+    admission_.Expire();
+    const absl::Duration pause = std::min(admission_.NextExpiry() - absl::Now(), absl::Hours(1));
+    lock.lock();
+    changed_.wait_for(lock, absl::ToChronoNanoseconds(pause), [this] { return stopping_ || queue_changed_; });
+    queue_changed_ = false;
+  }
+}
+
+std::shared_ptr<AttributionCall> TorchEngine::Attribute(AttributionRequest request, CallContext context,
+                                                        std::shared_ptr<EventSink> sink) {
+  auto job =
+      std::make_shared<AttributionJob>(services_, std::move(request), std::move(context), std::move(sink));
+  {
+    const std::lock_guard lock(mutex_);
+    jobs_[job.get()] = job;
+  }
+  job->Start();
+  return job;
+}
+
+void TorchEngine::OnJobFinished(const AttributionCall* job) {
+  std::shared_ptr<AttributionJob> last;  // released after the lock
+  const std::lock_guard lock(mutex_);
+  const auto found = jobs_.find(job);
+  last = std::move(found->second);
+  jobs_.erase(found);
+  changed_.notify_all();
+}
+
+bool TorchEngine::WaitForJobs(absl::Duration patience) {
+  std::unique_lock lock(mutex_);
+  return changed_.wait_for(lock, absl::ToChronoNanoseconds(patience), [this] { return jobs_.empty(); });
+}
+
+bool TorchEngine::Drain(absl::Duration grace) {
+  admission_.Drain();
+  if (WaitForJobs(grace)) return true;
+  std::vector<std::shared_ptr<AttributionJob>> left;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& entry : jobs_) left.push_back(entry.second);
+  }
+  for (const std::shared_ptr<AttributionJob>& job : left) job->Cancel();
+  left.clear();
+  while (!WaitForJobs(absl::Hours(1))) {
+  }
+  return false;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Engine>> CreateEngine(const EngineOptions& options,
+                                                     telemetry::Metrics& metrics) {
+  const auto device = ResolveDevice(options.device);
+  if (!device.ok()) return device.status();
+  auto engine = std::make_unique<TorchEngine>(options, *device, metrics);
+  if (absl::Status status = engine->Start(); !status.ok()) return status;
+  return engine;
+}
+
+}  // namespace attribution::engine

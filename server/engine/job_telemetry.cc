@@ -1,0 +1,75 @@
+#include "server/engine/job_telemetry.h"
+
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "attribution/status_details.h"
+#include "server/telemetry/label_values.h"
+#include "server/telemetry/logging.h"
+
+namespace attribution::engine {
+
+using telemetry::MetricId;
+
+void RecordAdmission(telemetry::Metrics& metrics, const PreparedRequest&, const admission::Grant& grant,
+                     absl::Duration since_arrival) {
+  metrics.Observe(MetricId::kAdmissionEstimatedBytes, {},
+                  static_cast<double>(grant.plan.estimated_peak_bytes));
+  metrics.Observe(MetricId::kQueueSeconds, {}, absl::ToDoubleSeconds(grant.waited));
+  metrics.Observe(MetricId::kFirstEventSeconds, {}, absl::ToDoubleSeconds(since_arrival));
+}
+
+void RecordChunk(telemetry::Metrics& metrics, const models::ResidentModel& model, int32_t sequences,
+                 absl::Duration forward) {
+  const std::string version = absl::StrCat(model.version);
+  const std::string device = model.runner->description().device.str();
+  metrics.Add(MetricId::kChunks, {model.name, version, device});
+  metrics.Observe(MetricId::kChunkSize, {model.name, version, device}, sequences);
+  metrics.Observe(MetricId::kForwardSeconds, {model.name, version, device}, absl::ToDoubleSeconds(forward));
+}
+
+void RecordSequence(telemetry::Metrics& metrics, const models::ResidentModel& model, const Metrics& values,
+                    int64_t valid) {
+  const std::string version = absl::StrCat(model.version);
+  const std::string device = model.runner->description().device.str();
+  const double uniform = std::log(static_cast<double>(valid));
+  const auto observe = [&](MetricId id, const std::optional<double>& value) {
+    if (value.has_value()) metrics.Observe(id, {model.name, version, device}, *value);
+  };
+  const auto observe_entropy = [&](MetricId plain, MetricId normalized, const std::optional<double>& value) {
+    observe(plain, value);
+    if (value.has_value() && valid > 1) observe(normalized, *value / uniform);
+  };
+  observe_entropy(MetricId::kRolloutEntropy, MetricId::kRolloutEntropyNormalized, values.rollout_entropy);
+  observe_entropy(MetricId::kAttentionEntropy, MetricId::kAttentionEntropyNormalized,
+                  values.attention_entropy);
+  observe(MetricId::kAttentionConcentration, values.attention_concentration);
+}
+
+void RecordPeak(telemetry::Metrics& metrics, int64_t measured_bytes, int64_t estimated_bytes) {
+  metrics.Observe(MetricId::kRequestPeakBytes, {}, static_cast<double>(measured_bytes));
+  if (estimated_bytes > 0) {
+    metrics.Observe(MetricId::kAdmissionEstimateRatio, {},
+                    static_cast<double>(measured_bytes) / static_cast<double>(estimated_bytes));
+  }
+}
+
+void RecordRequest(telemetry::Metrics& metrics, const RequestIdentity& identity, const absl::Status& status,
+                   absl::Duration since_arrival, absl::Duration since_cancel) {
+  const char* outcome = telemetry::OutcomeName(static_cast<int>(status.code()));
+  metrics.Add(MetricId::kRequests, {outcome});
+  if (status.code() == absl::StatusCode::kCancelled) {
+    metrics.Observe(MetricId::kCancelLatencySeconds, {}, absl::ToDoubleSeconds(since_cancel));
+  }
+  const bool ours = status.code() == absl::StatusCode::kInternal;
+  telemetry::Log(ours ? telemetry::LogLevel::kError : telemetry::LogLevel::kInfo, "Request ended.",
+                 {{"request_id", identity.request_id},
+                  {"peer", identity.peer},
+                  {"model", identity.model},
+                  {"outcome", outcome},
+                  {"seconds", absl::ToDoubleSeconds(since_arrival)},
+                  {"error", std::string(ours ? LogDetailOf(status).value_or(std::string(status.message()))
+                                             : std::string(status.message()))}});
+}
+
+}  // namespace attribution::engine

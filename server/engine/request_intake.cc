@@ -1,0 +1,128 @@
+#include "server/engine/request_intake.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "attribution/status_details.h"
+#include "server/engine/token_validation.h"
+#include "server/rollout/rollout_options.h"
+
+namespace attribution::engine {
+namespace {
+
+using models::ResidentModel;
+
+absl::Status NotBuilt(const char* field, const char* what) {
+  absl::Status status =
+      absl::UnimplementedError(absl::StrCat(what, " is not built yet. Leave ", field, " unset."));
+  status.SetPayload(kFieldPayload, absl::Cord(field));
+  return status;
+}
+
+absl::Status CheckOutput(const OutputSelection& output) {
+  if (output.layer_matrices) return NotBuilt("output.layer_matrices", "Sending the attention of every layer");
+  if (output.rows.kind != RowSelection::Kind::kAll) return NotBuilt("output.rows", "Selecting rows");
+  if (output.top_k < 0) {
+    return InvalidField("output.top_k",
+                        absl::StrCat("top_k is negative. It is ", output.top_k, "; 0 means none."));
+  }
+  if (output.top_k > 0) return NotBuilt("output.top_k", "Sending the largest cells");
+  return absl::OkStatus();
+}
+
+bool HasTokenTypes(const capture::ModelDescription& description) {
+  for (const capture::RunnerInput& input : description.inputs) {
+    if (input.role == capture::InputRole::kTokenTypeIds) return true;
+  }
+  return false;
+}
+
+TokenRanges RangesOf(const capture::ModelDescription& description, const RequestLimits& limits) {
+  TokenRanges ranges;
+  ranges.vocabulary_size = description.vocabulary_size;
+  ranges.token_type_vocabulary_size = description.token_type_vocabulary_size;
+  ranges.max_length = description.max_sequence_length;
+  if (limits.max_sequence_length > 0 &&
+      (ranges.max_length == 0 || limits.max_sequence_length < ranges.max_length)) {
+    ranges.max_length = limits.max_sequence_length;
+  }
+  ranges.has_mask = description.has_mask();
+  ranges.has_token_types = HasTokenTypes(description);
+  return ranges;
+}
+
+absl::Status CheckCount(size_t sequences, const RequestLimits& limits, const char* field) {
+  if (sequences == 0) return InvalidField(field, "The batch is empty. Send at least one sequence.");
+  if (sequences > static_cast<size_t>(limits.max_sequences)) {
+    return InvalidField(field,
+                        absl::StrCat("The batch is larger than the server takes. It has ", sequences,
+                                     " sequences; at most ", limits.max_sequences, " are taken. Split it."));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<TokenSequence>> Tokenize(const TextBatch& batch, const ResidentModel& model,
+                                                    int64_t max_length) {
+  if (model.tokenizer == nullptr) {
+    return WithReason(
+        absl::FailedPreconditionError(absl::StrCat("The model has no tokenizer. \"", model.name,
+                                                   "\" takes token ids only. Send tokens instead of text.")),
+        "NO_TOKENIZER");
+  }
+  auto encoded = model.tokenizer->Encode(batch.texts);
+  if (!encoded.ok()) return encoded.status();
+  std::vector<TokenSequence> sequences;
+  for (std::vector<int64_t>& ids : *encoded) {
+    if (batch.truncate && max_length > 0) model.tokenizer->Truncate(max_length, ids);
+    sequences.push_back({std::move(ids), {}, {}});
+  }
+  return sequences;
+}
+
+// The sequences of any input, counted and converted to token ids, but not yet checked one by one.
+struct Sequences {
+  std::vector<TokenSequence> sequences;
+  const char* input = "tokens";  // how field paths begin
+};
+
+absl::StatusOr<Sequences> SequencesOf(AttributionInput input, const ResidentModel& model,
+                                      const RequestLimits& limits, int64_t max_length) {
+  if (auto* tokens = std::get_if<TokenBatch>(&input)) {
+    if (absl::Status status = CheckCount(tokens->sequences.size(), limits, "tokens.sequences"); !status.ok())
+      return status;
+    return Sequences{std::move(tokens->sequences), "tokens"};
+  }
+  if (const auto* text = std::get_if<TextBatch>(&input)) {
+    if (absl::Status status = CheckCount(text->texts.size(), limits, "text.texts"); !status.ok())
+      return status;
+    auto sequences = Tokenize(*text, model, max_length);
+    if (!sequences.ok()) return sequences.status();
+    return Sequences{*std::move(sequences), "text"};
+  }
+  if (std::holds_alternative<TensorBatch>(input)) return NotBuilt("tensors", "Attributing named tensors");
+  return InvalidField("input", "The request has no input. Set tokens or text.");
+}
+
+}  // namespace
+
+absl::StatusOr<PreparedRequest> PrepareRequest(AttributionRequest request, const RequestLimits& limits,
+                                               std::shared_ptr<const ResidentModel> model) {
+  const capture::ModelDescription& description = model->runner->description();
+  auto layers = LayerSelection::Make(description, request.options.attention_layer_pattern, model->name);
+  if (!layers.ok()) return layers.status();
+  auto options = rollout::ResolveOptions(request.options, layers->size(), description.num_heads);
+  if (!options.ok()) return options.status();
+  if (options->chunk_policy == ChunkPolicy::kServerDefault)
+    options->chunk_policy = limits.default_chunk_policy;
+  if (absl::Status status = CheckOutput(request.output); !status.ok()) return status;
+
+  const TokenRanges ranges = RangesOf(description, limits);
+  auto input = SequencesOf(std::move(request.input), *model, limits, ranges.max_length);
+  if (!input.ok()) return input.status();
+  if (absl::Status status = ValidateSequences(input->sequences, ranges, input->input); !status.ok())
+    return status;
+  return PreparedRequest{std::move(model), std::move(input->sequences), *std::move(options), request.output,
+                         *std::move(layers)};
+}
+
+}  // namespace attribution::engine

@@ -1,0 +1,41 @@
+// Request intake: everything that is checked before a request asks for memory.
+//
+// Pure functions of a request and the model that serves it; any thread.
+#ifndef SERVER_ENGINE_REQUEST_INTAKE_H_
+#define SERVER_ENGINE_REQUEST_INTAKE_H_
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "attribution/request.h"
+#include "server/engine/layer_selection.h"
+#include "server/models/resident_model.h"
+
+namespace attribution::engine {
+
+// Bounds that the operator sets on a request.
+struct RequestLimits {
+  int32_t max_sequences = 4096;
+  int64_t max_sequence_length = 0;  // 0: the model's own
+  ChunkPolicy default_chunk_policy = ChunkPolicy::kAdaptive;
+};
+
+// A request that can run: every id, mask, layer number and pattern has been checked against the model.
+struct PreparedRequest {
+  std::shared_ptr<const models::ResidentModel> model;
+  std::vector<TokenSequence> sequences;
+  ResolvedOptions options;
+  OutputSelection output;
+  LayerSelection layers;
+};
+
+// Checks `request` against `model`; texts become token ids. INVALID_ARGUMENT with the field for values out of
+// range, FAILED_PRECONDITION where the model cannot do it, UNIMPLEMENTED for what is not built yet.
+absl::StatusOr<PreparedRequest> PrepareRequest(AttributionRequest request, const RequestLimits& limits,
+                                               std::shared_ptr<const models::ResidentModel> model);
+
+}  // namespace attribution::engine
+
+#endif  // SERVER_ENGINE_REQUEST_INTAKE_H_

@@ -1,0 +1,52 @@
+#include "server/engine/result_builder.h"
+
+#include <algorithm>
+
+#include "server/rollout/metrics.h"
+
+namespace attribution::engine {
+
+void SequenceGroup::Merge(const SequenceGroup& other) {
+  attention.Merge(other.attention);
+  if (other.rollout.has_value()) {
+    if (!rollout.has_value()) rollout.emplace();
+    rollout->Merge(*other.rollout);
+  }
+  sequences += other.sequences;
+  longest = std::max(longest, other.longest);
+}
+
+Metrics SequenceGroup::ToMetrics() const {
+  return rollout::MakeMetrics(attention, rollout, sequences, longest);
+}
+
+LayerMetrics MakeLayerMetrics(const LayerSelection& layers, const std::vector<AttentionSite>& sites,
+                              int32_t layer, int32_t chunk_index,
+                              const rollout::AttentionStatistics& statistics) {
+  LayerMetrics metrics;
+  metrics.layer_idx = layer;
+  metrics.site_index = layers.SiteOf(layer);
+  metrics.module_path = sites[metrics.site_index].module_path;
+  metrics.chunk_index = chunk_index;
+  rollout::FillLayerMetrics(statistics, metrics);
+  return metrics;
+}
+
+void ResultBuilder::AddSequence(const SequenceGroup& sequence) {
+  sequences_.push_back(sequence.ToMetrics());
+  batch_.Merge(sequence);
+}
+
+AttributionResult ResultBuilder::Build(const LayerSelection& layers, const std::vector<AttentionSite>& sites,
+                                       bool layer_metrics) const {
+  AttributionResult result;
+  result.metrics = batch_.ToMetrics();
+  result.sequences = sequences_;
+  for (size_t layer = 0; layer_metrics && layer < layers_.size(); ++layer) {
+    if (layers_[layer].num_rows == 0) continue;  // after the last layer that was needed
+    result.layers.push_back(MakeLayerMetrics(layers, sites, static_cast<int32_t>(layer), -1, layers_[layer]));
+  }
+  return result;
+}
+
+}  // namespace attribution::engine

@@ -1,0 +1,57 @@
+// ResultBuilder gathers the numbers of all chunks into the result of a request.
+//
+// Statistics merge exactly, so the result does not depend on how the batch was cut. Not thread-safe: chunks
+// of one request run one after the other.
+#ifndef SERVER_ENGINE_RESULT_BUILDER_H_
+#define SERVER_ENGINE_RESULT_BUILDER_H_
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "attribution/events.h"
+#include "server/engine/layer_selection.h"
+#include "server/rollout/attention_statistics.h"
+
+namespace attribution::engine {
+
+// Sums over sequences that are reported together: one, a chunk or the batch.
+struct SequenceGroup {
+  rollout::AttentionStatistics attention;               // of layer layer_idx
+  std::optional<rollout::AttentionStatistics> rollout;  // absent: not asked for
+  int64_t sequences = 0;
+  int64_t longest = 0;
+
+  void Merge(const SequenceGroup& other);
+  Metrics ToMetrics() const;
+};
+
+// The LayerMetrics of one layer; chunk_index -1 means the whole batch.
+LayerMetrics MakeLayerMetrics(const LayerSelection& layers, const std::vector<AttentionSite>& sites,
+                              int32_t layer, int32_t chunk_index,
+                              const rollout::AttentionStatistics& statistics);
+
+class ResultBuilder {
+ public:
+  explicit ResultBuilder(int32_t layers) : layers_(layers) {}
+
+  void AddLayer(int32_t layer, const rollout::AttentionStatistics& statistics) {
+    layers_[layer].Merge(statistics);
+  }
+
+  // Sequences come in request order.
+  void AddSequence(const SequenceGroup& sequence);
+
+  // Metrics of the batch and of each sequence. With `layer_metrics`, those of each layer that was measured.
+  AttributionResult Build(const LayerSelection& layers, const std::vector<AttentionSite>& sites,
+                          bool layer_metrics) const;
+
+ private:
+  std::vector<rollout::AttentionStatistics> layers_;
+  std::vector<Metrics> sequences_;
+  SequenceGroup batch_;
+};
+
+}  // namespace attribution::engine
+
+#endif  // SERVER_ENGINE_RESULT_BUILDER_H_

@@ -1,0 +1,136 @@
+// attribution-server: wires configuration, logging, metrics, engine and network together, and stops them in
+// order.
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <fstream>
+#include <iostream>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "server/config.h"
+#include "server/engine/engine_factory.h"
+#include "server/rpc/server.h"
+#include "server/telemetry/logging.h"
+#include "server/telemetry/metrics.h"
+#include "server/telemetry/metrics_http.h"
+
+namespace attribution {
+namespace {
+
+constexpr int kCannotServe = 1;
+constexpr int kBadConfiguration = 2;
+
+// How long calls that the engine has finished may take to write their last bytes.
+constexpr absl::Duration kFlushTime = absl::Seconds(2);
+
+EngineOptions EngineOptionsOf(const config::ServerConfig& config) {
+  EngineOptions options;
+  options.model_repository = config.model_repository;
+  options.device = config.device;
+  options.memory_budget_bytes = config.memory_budget_bytes;
+  options.workers = config.workers;
+  options.intra_op_threads = config.intra_op_threads;
+  options.chunk_policy = config.chunk_policy;
+  options.queue_limit = config.queue_limit;
+  options.queue_bytes = config.queue_bytes;
+  options.queue_timeout = config.queue_timeout;
+  options.max_sequences = config.max_sequences;
+  options.max_sequence_length = config.max_sequence_length;
+  return options;
+}
+
+rpc::ServerOptions ServerOptionsOf(const config::ServerConfig& config) {
+  return {config.listen, config.admin_listen, config.health_listen, config.max_message_bytes,
+          config.max_streams};
+}
+
+// Signals that stop the server. Blocked in every thread, so that only WaitForStop() sees them.
+sigset_t StopSignals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  return signals;
+}
+
+// Waits for the first signal; from then on a second one ends the process at once.
+void WaitForStop() {
+  const sigset_t signals = StopSignals();
+  int signal = 0;
+  sigwait(&signals, &signal);
+  std::thread([signals] {
+    int second = 0;
+    sigwait(&signals, &second);
+    _exit(kCannotServe);
+  }).detach();
+}
+
+// Writes the ports into a file that appears whole.
+absl::Status WritePorts(const std::string& path, int listen, int metrics) {
+  const std::string unfinished = absl::StrCat(path, ".", getpid());
+  std::ofstream file(unfinished);
+  file << "{\"listen\": " << listen << ", \"metrics\": " << metrics << "}\n";
+  file.close();
+  if (file && std::rename(unfinished.c_str(), path.c_str()) == 0) return absl::OkStatus();
+  std::remove(unfinished.c_str());
+  return absl::UnavailableError(absl::StrCat("The port file cannot be written. Check \"", path, "\"."));
+}
+
+absl::Status Serve(const config::ServerConfig& config) {
+  telemetry::Metrics metrics({ATTRIBUTION_VERSION, ATTRIBUTION_TORCH_VERSION});
+  absl::StatusOr<std::unique_ptr<Engine>> engine = engine::CreateEngine(EngineOptionsOf(config), metrics);
+  if (!engine.ok()) return engine.status();
+  auto server = rpc::Server::Start(ServerOptionsOf(config), **engine, metrics);
+  if (!server.ok()) return server.status();
+  const auto metrics_http = telemetry::MetricsHttp::Start(config.metrics_listen, metrics);
+  if (!metrics_http.ok()) return metrics_http.status();
+  if (!config.port_file.empty()) {
+    const absl::Status written = WritePorts(config.port_file, (*server)->port(), (*metrics_http)->port());
+    if (!written.ok()) return written;
+  }
+  telemetry::Log(
+      telemetry::LogLevel::kInfo, "Listening",
+      {{"port", (*server)->port()}, {"metrics_port", (*metrics_http)->port()}, {"address", config.listen}});
+
+  WaitForStop();
+  telemetry::Log(telemetry::LogLevel::kInfo, "Stopping");
+  (*server)->StopServing();
+  const bool drained = (*engine)->Drain(config.drain_timeout);
+  (*server)->Shutdown(kFlushTime);
+  telemetry::Log(telemetry::LogLevel::kInfo, "Stopped", {{"drained", drained ? "yes" : "no"}});
+  return absl::OkStatus();
+}
+
+int Main(const std::vector<std::string>& arguments) {
+  const auto command = config::ReadCommandLine(arguments, config::ProcessEnvironment);
+  if (!command.ok()) {
+    std::cerr << "attribution-server: " << command.status().message() << "\n";
+    return kBadConfiguration;
+  }
+  if (command->action == config::Command::Action::kPrint) {
+    std::cout << command->text << std::flush;
+    return std::cout ? 0 : kCannotServe;
+  }
+  const sigset_t signals = StopSignals();
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+  telemetry::SetUpLogging(command->config.json_logs ? telemetry::LogFormat::kJson
+                                                    : telemetry::LogFormat::kText);
+  const absl::Status status = Serve(command->config);
+  if (status.ok()) return 0;
+  telemetry::Log(telemetry::LogLevel::kError, "The server cannot start",
+                 {{"error", std::string(status.message())}});
+  return kCannotServe;
+}
+
+}  // namespace
+}  // namespace attribution
+
+int main(int argc, char** argv) { return attribution::Main({argv + 1, argv + argc}); }

@@ -1,0 +1,101 @@
+#include "server/rpc/event_stream.h"
+
+#include <utility>
+
+#include "server/rpc/convert_response.h"
+#include "server/rpc/status_mapping.h"
+
+namespace attribution::rpc {
+
+class EventStream::Reactor : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
+ public:
+  explicit Reactor(std::shared_ptr<EventStream> stream) : stream_(std::move(stream)) {}
+
+  void OnWriteDone(bool ok) override { stream_->WriteDone(ok); }
+  void OnCancel() override { stream_->Abandon(); }
+  void OnDone() override { delete this; }
+
+ private:
+  const std::shared_ptr<EventStream> stream_;
+};
+
+std::shared_ptr<EventStream> EventStream::Create(grpc::CallbackServerContext* context) {
+  std::shared_ptr<EventStream> stream(new EventStream(context));
+  stream->reactor_ = new Reactor(stream);  // deletes itself when gRPC is done with it
+  return stream;
+}
+
+void EventStream::OnEvent(Event event) {
+  grpc::ByteBuffer bytes = ToBytes(ToProto(std::move(event)));
+  {
+    const std::lock_guard lock(mutex_);
+    if (abandoned_) return;
+    unsent_bytes_ += bytes.Length();
+    unsent_.push_back(std::move(bytes));
+  }
+  Advance();
+}
+
+void EventStream::WhenWritable(std::function<void()> resume) {
+  {
+    const std::lock_guard lock(mutex_);
+    waiting_.push_back(std::move(resume));
+  }
+  Advance();
+}
+
+void EventStream::OnDone(const absl::Status& status) {
+  canceller_.Ended();
+  {
+    const std::lock_guard lock(mutex_);
+    last_word_ = status;
+  }
+  Advance();
+}
+
+void EventStream::WriteDone(bool ok) {
+  {
+    const std::lock_guard lock(mutex_);
+    writing_ = false;
+    unsent_bytes_ -= unsent_.front().Length();
+    unsent_.pop_front();
+  }
+  if (!ok) return Abandon();
+  Advance();
+}
+
+void EventStream::Abandon() {
+  {
+    const std::lock_guard lock(mutex_);
+    abandoned_ = true;
+    // What is in flight stays until gRPC has let go of it.
+    unsent_.resize(writing_ ? 1 : 0);
+    unsent_bytes_ = writing_ ? unsent_.front().Length() : 0;
+  }
+  canceller_.Cancel();
+  Advance();
+}
+
+void EventStream::Advance() {
+  std::vector<std::function<void()>> resumed;
+  const grpc::ByteBuffer* write = nullptr;
+  std::optional<absl::Status> finish;
+  {
+    const std::lock_guard lock(mutex_);
+    if (abandoned_ || unsent_bytes_ < kWritableBytes) resumed.swap(waiting_);
+    if (!writing_ && !unsent_.empty()) {
+      writing_ = true;
+      write = &unsent_.front();
+    } else if (!writing_ && last_word_.has_value() && !finished_) {
+      finished_ = true;
+      finish = last_word_;
+    }
+  }
+  // Calls out without the mutex. The flags set above make this thread the only one that may write or finish,
+  // and until it finishes gRPC keeps the reactor.
+  if (write != nullptr) reactor_->StartWrite(write);
+  if (finish.has_value()) reactor_->Finish(ToFinalStatus(*finish, context_));
+  for (const std::function<void()>& resume : resumed) resume();
+}
+
+}  // namespace attribution::rpc

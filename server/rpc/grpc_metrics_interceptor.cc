@@ -1,0 +1,108 @@
+#include "server/rpc/grpc_metrics_interceptor.h"
+
+#include <chrono>
+#include <map>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "google/protobuf/descriptor.h"
+#include "server/telemetry/label_values.h"
+
+namespace attribution::rpc {
+namespace {
+
+using grpc::experimental::InterceptionHookPoints;
+using telemetry::MetricId;
+
+constexpr const char* kServices[] = {"attribution.v1.AttributionService", "attribution.v1.ModelService",
+                                     "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"};
+
+struct Method {
+  std::string type;
+  std::string service;
+  std::string name;
+};
+
+const char* TypeOf(const google::protobuf::MethodDescriptor& method) {
+  if (method.client_streaming()) return method.server_streaming() ? "bidi_stream" : "client_stream";
+  return method.server_streaming() ? "server_stream" : "unary";
+}
+
+// Methods that are counted, by the path of their requests. Taken from the descriptors that reflection serves
+// too.
+const std::map<std::string, Method>& Methods() {
+  static const auto* const methods = [] {
+    auto* const all = new std::map<std::string, Method>();
+    for (const char* name : kServices) {
+      const auto* service = google::protobuf::DescriptorPool::generated_pool()->FindServiceByName(name);
+      for (int i = 0; service != nullptr && i < service->method_count(); ++i) {
+        const auto& method = *service->method(i);
+        all->emplace(absl::StrCat("/", name, "/", method.name()),
+                     Method{TypeOf(method), name, method.name()});
+      }
+    }
+    return all;
+  }();
+  return *methods;
+}
+
+// Counts one RPC.
+class Interceptor : public grpc::experimental::Interceptor {
+ public:
+  Interceptor(telemetry::Metrics& metrics, const Method& method) : metrics_(metrics), method_(method) {
+    Count(MetricId::kGrpcStarted);
+  }
+
+  void Intercept(grpc::experimental::InterceptorBatchMethods* batch) override {
+    // At the end of the client's stream the hook is there without a message.
+    if (batch->QueryInterceptionHookPoint(InterceptionHookPoints::POST_RECV_MESSAGE) &&
+        batch->GetRecvMessage() != nullptr) {
+      Count(MetricId::kGrpcMessagesReceived);
+    }
+    if (batch->QueryInterceptionHookPoint(InterceptionHookPoints::PRE_SEND_MESSAGE)) {
+      Count(MetricId::kGrpcMessagesSent);
+    }
+    if (batch->QueryInterceptionHookPoint(InterceptionHookPoints::PRE_SEND_STATUS)) {
+      const char* code = telemetry::GrpcCodeName(batch->GetSendStatus().error_code());
+      metrics_.Add(MetricId::kGrpcHandled, {method_.type, method_.service, method_.name, code});
+      const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start_;
+      metrics_.Observe(MetricId::kGrpcHandlingSeconds, {method_.type, method_.service, method_.name},
+                       seconds.count());
+    }
+    batch->Proceed();
+  }
+
+ private:
+  void Count(MetricId id) { metrics_.Add(id, {method_.type, method_.service, method_.name}); }
+
+  telemetry::Metrics& metrics_;
+  const Method& method_;
+  const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+class InterceptorFactory : public grpc::experimental::ServerInterceptorFactoryInterface {
+ public:
+  explicit InterceptorFactory(telemetry::Metrics& metrics) : metrics_(metrics) {}
+
+  grpc::experimental::Interceptor* CreateServerInterceptor(grpc::experimental::ServerRpcInfo* info) override {
+    const auto method = Methods().find(info->method() == nullptr ? "" : info->method());
+    return method == Methods().end() ? nullptr : new Interceptor(metrics_, method->second);
+  }
+
+ private:
+  telemetry::Metrics& metrics_;
+};
+
+}  // namespace
+
+void DeclareGrpcMetrics(telemetry::Metrics& metrics) {
+  for (const auto& [path, method] : Methods())
+    metrics.DeclareMethod(method.type, method.service, method.name);
+}
+
+std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface> MakeGrpcMetricsInterceptors(
+    telemetry::Metrics& metrics) {
+  return std::make_unique<InterceptorFactory>(metrics);
+}
+
+}  // namespace attribution::rpc

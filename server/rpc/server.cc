@@ -1,0 +1,99 @@
+#include "server/rpc/server.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "google/protobuf/stubs/logging.h"
+#include "grpcpp/ext/proto_server_reflection_plugin.h"
+#include "grpcpp/health_check_service_interface.h"
+#include "grpcpp/impl/server_builder_option.h"
+#include "grpcpp/impl/server_builder_plugin.h"
+#include "grpcpp/security/server_credentials.h"
+#include "grpcpp/server_builder.h"
+#include "server/rpc/attribution_service.h"
+#include "server/rpc/grpc_metrics_interceptor.h"
+#include "server/rpc/model_service.h"
+
+namespace attribution::rpc {
+namespace {
+
+// Leaves reflection, which gRPC adds to every server of a program that links it, out of one.
+class WithoutPlugins : public grpc::ServerBuilderOption {
+ public:
+  void UpdateArguments(grpc::ChannelArguments* /*arguments*/) override {}
+  void UpdatePlugins(std::vector<std::unique_ptr<grpc::ServerBuilderPlugin>>* plugins) override {
+    plugins->clear();
+  }
+};
+
+std::vector<std::string> ServiceNames() {
+  return {v1::AttributionService::service_full_name(), v1::ModelService::service_full_name(),
+          grpc::health::v1::Health::service_full_name()};
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, Engine& engine,
+                                                      telemetry::Metrics& metrics) {
+  // Protobuf writes a line to standard error for each request that is not UTF-8, which a client could fill a
+  // disk with.
+  google::protobuf::SetLogHandler(nullptr);
+  grpc::EnableDefaultHealthCheckService(false);
+  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  DeclareGrpcMetrics(metrics);
+
+  std::unique_ptr<Server> server(new Server());
+  server->model_health_ = std::make_shared<ModelHealth>(server->statuses_, ServiceNames());
+  for (Listener* listener : {&server->main_, &server->admin_, &server->health_}) {
+    listener->services.push_back(std::make_unique<HealthServiceImpl>(server->statuses_));
+  }
+  server->main_.services.push_back(std::make_unique<AttributionServiceImpl>(engine));
+  server->main_.services.push_back(std::make_unique<ModelServiceImpl>(engine));
+  server->admin_.services.push_back(std::make_unique<ModelServiceImpl>(engine));
+
+  absl::Status status = Listen(options, options.listen, metrics, &server->main_);
+  if (!options.admin_listen.empty())
+    status.Update(Listen(options, options.admin_listen, metrics, &server->admin_));
+  if (!options.health_listen.empty())
+    status.Update(Listen(options, options.health_listen, metrics, &server->health_));
+  if (!status.ok()) return status;
+
+  engine.WatchModels([health = server->model_health_](const ModelInfo& model) { health->OnModel(model); });
+  server->model_health_->AllKnown();
+  return server;
+}
+
+absl::Status Server::Listen(const ServerOptions& options, const std::string& address,
+                            telemetry::Metrics& metrics, Listener* listener) {
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &listener->port);
+  // Two servers on one port would share its requests without a word.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, options.max_streams);
+  builder.SetMaxReceiveMessageSize(static_cast<int>(options.max_message_bytes));
+  // Reflection is the only service that is not asynchronous.
+  builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::NUM_CQS, 1);
+  builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::MIN_POLLERS, 1);
+  builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::MAX_POLLERS, 1);
+  if (listener->services.size() == 1) builder.SetOption(std::make_unique<WithoutPlugins>());  // health alone
+  for (const auto& service : listener->services) builder.RegisterService(service.get());
+  std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> interceptors;
+  interceptors.push_back(MakeGrpcMetricsInterceptors(metrics));
+  builder.experimental().SetInterceptorCreators(std::move(interceptors));
+  listener->server = builder.BuildAndStart();
+  if (listener->server != nullptr && listener->port != 0) return absl::OkStatus();
+  return absl::UnavailableError(absl::StrCat(
+      "The address cannot be bound. \"", address,
+      "\" is taken by another process or is not an address of this machine. Free it, or choose another."));
+}
+
+void Server::Shutdown(absl::Duration grace) {
+  const auto deadline = absl::ToChronoTime(absl::Now() + grace);
+  for (Listener* listener : {&main_, &admin_, &health_}) {
+    if (listener->server != nullptr) listener->server->Shutdown(deadline);
+  }
+}
+
+Server::~Server() { Shutdown(absl::ZeroDuration()); }
+
+}  // namespace attribution::rpc

@@ -1,0 +1,74 @@
+// Server puts an Engine on the network: its services, health and reflection, on one or more addresses.
+//
+// Thread-safe. The destructor stops what is still running.
+#ifndef SERVER_RPC_SERVER_H_
+#define SERVER_RPC_SERVER_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "attribution/engine.h"
+#include "grpcpp/server.h"
+#include "server/rpc/health.h"
+#include "server/rpc/model_health.h"
+#include "server/telemetry/metrics.h"
+
+namespace attribution::rpc {
+
+struct ServerOptions {
+  std::string listen = "127.0.0.1:8500";  // port 0: a free one
+  std::string admin_listen;               // ModelService and health alone; empty: none
+  std::string health_listen;              // health alone; empty: none
+  int64_t max_message_bytes = 64 << 20;   // of a request
+  int32_t max_streams = 1024;             // calls at once on one connection
+};
+
+class Server {
+ public:
+  // Binds every address and starts to serve. Health says NOT_SERVING until the engine's models have settled.
+  // UNAVAILABLE, naming the address, when one cannot be bound.
+  // REQUIRES: `engine` and `metrics` outlive the server.
+  static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options, Engine& engine,
+                                                       telemetry::Metrics& metrics);
+  ~Server();
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+
+  // Bound ports; 0 for an address that was not asked for.
+  int port() const { return main_.port; }
+  int admin_port() const { return admin_.port; }
+  int health_port() const { return health_.port; }
+
+  // Says NOT_SERVING to every name but `liveness`. Requests are still taken: refusing them is the engine's
+  // part.
+  void StopServing() { model_health_->Stop(); }
+
+  // Ends: takes no new call, cancels those that are not done within `grace`, and returns when all are over.
+  // What is left by then are watches of health and clients that read slowly. Idempotent.
+  void Shutdown(absl::Duration grace);
+
+ private:
+  // One address with its services.
+  struct Listener {
+    std::vector<std::unique_ptr<grpc::Service>> services;
+    std::unique_ptr<grpc::Server> server;
+    int port = 0;
+  };
+
+  Server() = default;
+  static absl::Status Listen(const ServerOptions& options, const std::string& address,
+                             telemetry::Metrics& metrics, Listener* listener);
+
+  std::shared_ptr<HealthStatuses> statuses_ = std::make_shared<HealthStatuses>();
+  std::shared_ptr<ModelHealth> model_health_;  // shared with the engine's listener
+  Listener main_;
+  Listener admin_;
+  Listener health_;
+};
+
+}  // namespace attribution::rpc
+
+#endif  // SERVER_RPC_SERVER_H_

@@ -1,0 +1,36 @@
+// What unary methods that answer at once have in common: parse, answer, finish.
+#ifndef SERVER_RPC_UNARY_CALL_H_
+#define SERVER_RPC_UNARY_CALL_H_
+
+#include "absl/status/statusor.h"
+#include "grpcpp/server_context.h"
+#include "grpcpp/support/byte_buffer.h"
+#include "grpcpp/support/server_callback.h"
+#include "server/rpc/call_setup.h"
+#include "server/rpc/convert_request.h"
+#include "server/rpc/convert_response.h"
+#include "server/rpc/status_mapping.h"
+
+namespace attribution::rpc {
+
+// Parses `bytes` into a Request, answers it with `answer`, a function from Request to
+// absl::StatusOr<message>, and finishes the call. The request id is echoed.
+template <typename Request, typename Answer>
+grpc::ServerUnaryReactor* AnswerUnary(grpc::CallbackServerContext* context, const grpc::ByteBuffer* bytes,
+                                      grpc::ByteBuffer* response, const Answer& answer) {
+  Request request;
+  absl::Status status = SetUpCall(context).status();
+  status.Update(ParseMessage(*bytes, &request));
+  if (status.ok()) {
+    const auto reply = answer(request);
+    status = reply.status();
+    if (reply.ok()) *response = ToBytes(*reply);
+  }
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  reactor->Finish(ToFinalStatus(status, context));
+  return reactor;
+}
+
+}  // namespace attribution::rpc
+
+#endif  // SERVER_RPC_UNARY_CALL_H_
