@@ -3,6 +3,7 @@
 #include <re2/re2.h>
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 #include <optional>
 
@@ -19,6 +20,7 @@ struct Sighting {
   int32_t executions = 0;
   int64_t heads = 0;
   std::optional<LayerShape> foreign;  // a shape that is not the batch's own
+  bool rows_sum_to_one = true;        // NaN is for the self-check to name
 };
 
 std::vector<Sighting> SightingsOf(const RecordingObserver& observer, size_t candidates,
@@ -30,6 +32,9 @@ std::vector<Sighting> SightingsOf(const RecordingObserver& observer, size_t cand
     sighting.heads = layer.shape.heads;
     if (layer.shape.batch != batch.valid.size(0) || layer.shape.length != batch.valid.size(1)) {
       sighting.foreign = layer.shape;
+    }
+    if (std::isfinite(layer.row_sum_error) && layer.row_sum_error > layer.row_sum_tolerance()) {
+      sighting.rows_sum_to_one = false;
     }
   }
   return sightings;
@@ -49,6 +54,7 @@ std::string ReasonToSkip(const Candidate& candidate, const std::vector<Sighting>
       return absl::StrCat("it is over ", sighting.foreign->batch, " x ", sighting.foreign->length,
                           " positions, not over the sequences of the input");
     }
+    if (candidate.kind == SiteKind::kTapped && !sighting.rows_sum_to_one) return "its rows do not sum to 1";
     if (sighting.executions != sightings.front().executions) return "how often it runs depends on the input";
   }
   if (!RE2::PartialMatch(candidate.module_path, pattern))

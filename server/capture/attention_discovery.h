@@ -24,9 +24,9 @@ struct DiscoveredAttention {
 };
 
 // Runs the graph on every batch with all candidates observed. A candidate is a site if it runs in every
-// batch, equally often, over the batch's own sequences, and if its path matches `pattern` (RE2, partial;
-// empty matches all). FAILED_PRECONDITION if the pattern does not compile; the model's own error if it
-// throws.
+// batch, equally often, over the batch's own sequences, with rows that sum to 1 where it is a softmax, and if
+// its path matches `pattern` (RE2, partial; empty matches all). FAILED_PRECONDITION if the pattern does not
+// compile; the model's own error if it throws.
 absl::StatusOr<DiscoveredAttention> DiscoverAttention(const torch::jit::Module& module,
                                                       const InlinedGraph& inlined,
                                                       const std::vector<WarmUpBatch>& batches,

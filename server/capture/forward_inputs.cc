@@ -1,5 +1,6 @@
 #include "server/capture/forward_inputs.h"
 
+#include <algorithm>
 #include <array>
 
 #include "absl/status/status.h"
@@ -16,6 +17,10 @@ struct KnownInput {
 constexpr std::array<KnownInput, 3> kByPlace = {KnownInput{"input_ids", InputRole::kInputIds},
                                                 KnownInput{"attention_mask", InputRole::kAttentionMask},
                                                 KnownInput{"token_type_ids", InputRole::kTokenTypeIds}};
+
+// Arguments of Hugging Face models whose names say that they are none of those above.
+constexpr std::array<const char*, 6> kNeverByPlace = {
+    "position_ids", "head_mask", "inputs_embeds", "labels", "past_key_values", "encoder_hidden_states"};
 
 const KnownInput* FindByName(const std::string& name) {
   for (const KnownInput& known : kByPlace) {
@@ -44,7 +49,8 @@ absl::StatusOr<std::vector<RunnerInput>> BindForwardInputs(const c10::FunctionSc
     const KnownInput* known = FindByName(name);
     if (!named && known == nullptr) {
       if (arguments[i].default_value().has_value()) break;
-      if (place < kByPlace.size()) known = &kByPlace[place];
+      const bool speaks = std::find(kNeverByPlace.begin(), kNeverByPlace.end(), name) != kNeverByPlace.end();
+      if (!speaks && place < kByPlace.size()) known = &kByPlace[place];
     }
     if (known == nullptr || HasRole(inputs, known->role)) {
       return absl::FailedPreconditionError(

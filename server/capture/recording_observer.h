@@ -17,6 +17,9 @@ struct RecordedLayer {
   double row_sum_error =
       0;  // largest |sum - 1| over the rows of valid positions; infinite if one is not finite
   bool half_precision = false;
+
+  // Largest row_sum_error that rounding explains.
+  double row_sum_tolerance() const { return half_precision ? 3e-2 : 1e-3; }
 };
 
 class RecordingObserver : public AttentionObserver {

@@ -15,9 +15,6 @@ namespace {
 // its own size.
 constexpr double kOutputTolerance = 1e-3;
 constexpr double kHalfOutputTolerance = 5e-2;
-// Largest allowed |row sum - 1|.
-constexpr double kRowSumTolerance = 1e-3;
-constexpr double kHalfRowSumTolerance = 3e-2;
 
 constexpr const char* kWayOut = "Export the model again, or report it with the way it was exported.";
 
@@ -78,8 +75,7 @@ absl::Status CheckLayers(const RecordingObserver& observer, const DiscoveredAtte
                      " of ", attention.execution_order.size(), ". ", kWayOut));
   }
   for (size_t i = 0; i < layers.size(); ++i) {
-    const double tolerance = layers[i].half_precision ? kHalfRowSumTolerance : kRowSumTolerance;
-    if (!(layers[i].row_sum_error <= tolerance)) {
+    if (!(layers[i].row_sum_error <= layers[i].row_sum_tolerance())) {
       return absl::FailedPreconditionError(
           absl::StrCat("The attention of a layer is not a probability distribution. Rows of layer ", i, " (",
                        attention.sites[layers[i].shape.site].module_path, ") are off 1 by ",

@@ -73,11 +73,12 @@ struct Original {
 
 // A model may refuse some token ids, or give NaN on them; that is for the request that holds them to learn.
 // So other ids are tried a few times before the model itself is blamed.
+constexpr uint64_t kAttempts = 4;
+
 absl::StatusOr<Original> RunOriginal(const torch::jit::Module& module, const GraphPlan& plan,
                                      const ModelDescription& description, const LoadOptions& options) {
   std::vector<std::pair<int64_t, int64_t>> shapes = options.warmup_shapes;
   if (shapes.empty()) shapes = {{1, 8}, {2, 13}};
-  constexpr uint64_t kAttempts = 4;
   absl::Status failure;
   for (uint64_t seed = 0; seed < kAttempts; ++seed) {
     Original original;
@@ -101,14 +102,17 @@ absl::StatusOr<Original> RunOriginal(const torch::jit::Module& module, const Gra
 
 absl::StatusOr<int64_t> PeakBytes(const TorchScriptRunner& runner, int64_t batch_size, int64_t length) {
   const ModelDescription& description = runner.description();
-  const WarmUpBatch batch =
-      MakeWarmUpBatch(description.inputs, batch_size, length, description.vocabulary_size,
-                      /*seed=*/0, description.device);
-  memory::AllocationCounter counter;
-  IndifferentObserver observer;
-  const memory::AllocationScope scope(counter);
-  if (absl::Status status = runner.Run(batch.inputs, observer); !status.ok()) return status;
-  return counter.peak_bytes();
+  absl::Status failure;
+  for (uint64_t seed = 0; seed < kAttempts; ++seed) {
+    const WarmUpBatch batch = MakeWarmUpBatch(description.inputs, batch_size, length,
+                                              description.vocabulary_size, seed, description.device);
+    memory::AllocationCounter counter;
+    IndifferentObserver observer;
+    const memory::AllocationScope scope(counter);
+    failure = runner.Run(batch.inputs, observer);
+    if (failure.ok()) return counter.peak_bytes();
+  }
+  return failure;
 }
 
 int64_t ResidentBytes(const torch::jit::Module& module) {

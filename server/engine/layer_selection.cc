@@ -47,7 +47,7 @@ absl::StatusOr<LayerSelection> LayerSelection::Make(const capture::ModelDescript
   if (!expression.ok()) {
     return InvalidField(
         "options.attention_layer_pattern",
-        absl::StrCat("The attention layer pattern does not compile. RE2 says: ", expression.error(), " in \"",
+        absl::StrCat("attention_layer_pattern does not compile. RE2 says: ", expression.error(), " in \"",
                      pattern, "\". Mend the expression, or leave it empty."));
   }
   std::vector<bool> selected;

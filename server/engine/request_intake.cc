@@ -13,10 +13,8 @@ namespace {
 using models::ResidentModel;
 
 absl::Status NotBuilt(const char* field, const char* what) {
-  absl::Status status =
-      absl::UnimplementedError(absl::StrCat(what, " is not built yet. Leave ", field, " unset."));
-  status.SetPayload(kFieldPayload, absl::Cord(field));
-  return status;
+  const std::string sentence = absl::StrCat(what, " is not built yet. Leave ", field, " unset.");
+  return WithReason(absl::UnimplementedError(sentence), "NOT_IMPLEMENTED");
 }
 
 absl::Status CheckOutput(const OutputSelection& output) {
@@ -52,7 +50,9 @@ TokenRanges RangesOf(const capture::ModelDescription& description, const Request
 }
 
 absl::Status CheckCount(size_t sequences, const RequestLimits& limits, const char* field) {
-  if (sequences == 0) return InvalidField(field, "The batch is empty. Send at least one sequence.");
+  if (sequences == 0)
+    return InvalidField(
+        field, absl::StrCat("The batch is empty. ", field, " holds nothing; send at least one sequence."));
   if (sequences > static_cast<size_t>(limits.max_sequences)) {
     return InvalidField(field,
                         absl::StrCat("The batch is larger than the server takes. It has ", sequences,

@@ -25,9 +25,10 @@ absl::Status ValidateMask(const TokenSequence& sequence, bool has_mask, const st
   const std::string field = absl::StrCat(path, ".attention_mask");
   if (mask.empty()) return absl::OkStatus();
   if (mask.size() != sequence.input_ids.size()) {
-    return InvalidField(field, absl::StrCat("The attention mask is not as long as the token ids. It has ",
-                                            mask.size(), " values for ", sequence.input_ids.size(),
-                                            " ids. Send one value an id, or no mask."));
+    return InvalidField(
+        field,
+        absl::StrCat("The attention mask is not as long as the token ids. attention_mask has ", mask.size(),
+                     " values for ", sequence.input_ids.size(), " ids. Send one value an id, or no mask."));
   }
   for (size_t i = 0; i < mask.size(); ++i) {
     if (mask[i] == 0 && !has_mask) {
@@ -53,11 +54,14 @@ absl::Status ValidateSequence(const TokenSequence& sequence, const TokenRanges& 
                               const std::string& path) {
   const auto length = static_cast<int64_t>(sequence.input_ids.size());
   if (length == 0)
-    return InvalidField(absl::StrCat(path, ".input_ids"), "A sequence is empty. Send at least one token id.");
+    return InvalidField(
+        absl::StrCat(path, ".input_ids"),
+        absl::StrCat("A sequence is empty. ", path, ".input_ids holds nothing. Send at least one token id."));
   if (ranges.max_length > 0 && length > ranges.max_length) {
     return InvalidField(
-        path, absl::StrCat("A sequence is longer than the model takes. It has ", length, " tokens; at most ",
-                           ranges.max_length, " fit. Shorten it, or set truncate for text."));
+        absl::StrCat(path, ".input_ids"),
+        absl::StrCat("A sequence is longer than the model takes. It has ", length, " tokens; at most ",
+                     ranges.max_length, " fit. Shorten it, or set truncate for text."));
   }
   if (absl::Status status = ValidateIds(sequence.input_ids, ranges.vocabulary_size,
                                         absl::StrCat(path, ".input_ids"), "token id");
@@ -71,9 +75,10 @@ absl::Status ValidateSequence(const TokenSequence& sequence, const TokenRanges& 
     return InvalidField(types, "The model takes no token type ids. Leave token_type_ids empty.");
   }
   if (sequence.token_type_ids.size() != sequence.input_ids.size()) {
-    return InvalidField(types, absl::StrCat("The token type ids are not as long as the token ids. There are ",
-                                            sequence.token_type_ids.size(), " for ", length,
-                                            " ids. Send one an id, or none."));
+    return InvalidField(
+        types,
+        absl::StrCat("The token type ids are not as long as the token ids. token_type_ids has ",
+                     sequence.token_type_ids.size(), " for ", length, " ids. Send one an id, or none."));
   }
   return ValidateIds(sequence.token_type_ids, ranges.token_type_vocabulary_size, types, "token type id");
 }

@@ -18,6 +18,7 @@ from attribution.v1 import (
 )
 from google.rpc import error_details_pb2, status_pb2
 
+CELL_TYPES = {options_pb2.MATRIX_ENCODING_FP32: "<f4", options_pb2.MATRIX_ENCODING_FP16: "<f2"}
 CALL_SECONDS = 60.0
 METRIC_FIELDS = (
     "mean_attention",
@@ -62,9 +63,8 @@ class Attribution:
             if (part.sequence_index, part.kind, part.layer_idx) != (sequence, kind, layer_idx):
                 continue
             assert part.first_row == sum(len(block) for block in rows)
-            assert part.encoding == options_pb2.MATRIX_ENCODING_FP32
             assert len(part.data) <= 1 << 20
-            rows.append(np.frombuffer(part.data, dtype="<f4").reshape(part.rows, part.columns))
+            rows.append(np.frombuffer(part.data, dtype=CELL_TYPES[part.encoding]).reshape(part.rows, part.columns))
         assert rows, f"no matrix of sequence {sequence}, layer {layer_idx}"
         matrix = np.concatenate(rows)
         assert matrix.shape[0] == matrix.shape[1]

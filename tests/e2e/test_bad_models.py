@@ -56,7 +56,7 @@ def test_attention_that_is_not_finite(server):
     assert found.code == grpc.StatusCode.INTERNAL
     assert found.error_info is not None
     assert found.error_info.reason == "NON_FINITE_ATTENTION"
-    assert "layer 0" in found.message
+    assert "Layer 0" in found.message
 
 
 def test_not_finite_in_one_sequence_leaves_the_model_usable(server):

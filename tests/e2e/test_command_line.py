@@ -79,11 +79,13 @@ def test_usage_is_exit_code_2(binaries, arguments):
         (("models", "show", "no-such-model"), "no-such-model"),
     ),
 )
-def test_refusal_is_exit_code_3_on_one_line(binaries, server, arguments, sentence):
+def test_refusal_is_exit_code_3_with_sentence_and_code(binaries, server, arguments, sentence):
     run = binaries.run(*arguments, "--server", server.address)
     assert run.returncode == 3, run
     assert sentence in run.stderr
-    assert len(run.stderr.strip().splitlines()) == 1
+    error, code = run.stderr.strip().splitlines()
+    assert error.startswith("error: ")
+    assert code.startswith("  code: ")
 
 
 @pytest.mark.parametrize("arguments", (("health",), ("models", "list"), ("query", "minilm-sdpa", "--text", "hello")))

@@ -3,7 +3,7 @@
 import calls
 import grpc
 import pytest
-from attribution.v1 import attribution_service_pb2, model_service_pb2, options_pb2
+from attribution.v1 import attribution_service_pb2, input_pb2, model_service_pb2, options_pb2
 
 IDS = [[101, 7592, 102]]
 
@@ -11,20 +11,14 @@ OPTIONS = {
     "PRESET_CHEFER_2021": {"preset": options_pb2.PRESET_CHEFER_2021},
     "PRESET_VIT_EXPLAIN": {"preset": options_pb2.PRESET_VIT_EXPLAIN},
     "PRESET_VIT_EXPLAIN_FIXED": {"preset": options_pb2.PRESET_VIT_EXPLAIN_FIXED},
-    "head_fusion": {"head_fusion": options_pb2.HEAD_FUSION_MAX},
-    "head": {"head": 1},
-    "start_layer": {"start_layer": 1},
-    "end_layer": {"end_layer": 1},
     "discard_ratio": {"discard_ratio": 0.5},
     "include_padding": {"include_padding": True},
-    "causal_correction": {"causal_correction": options_pb2.CAUSAL_CORRECTION_DROP_FIRST},
-    "chunk_policy": {"chunk_policy": options_pb2.CHUNK_POLICY_REFERENCE},
+    "CAUSAL_CORRECTION_DROP_FIRST": {"causal_correction": options_pb2.CAUSAL_CORRECTION_DROP_FIRST},
 }
 OUTPUTS = {
     "layer_matrices": {"layer_matrices": True},
     "rows": {"rollout_matrix": True, "rows": {"kind": options_pb2.RowSelection.KIND_FIRST_VALID}},
     "top_k": {"top_k": 3},
-    "encoding": {"rollout_matrix": True, "encoding": options_pb2.MATRIX_ENCODING_FP16},
 }
 
 
@@ -47,7 +41,7 @@ def test_output(server, name):
 
 
 def test_tensor_input(server):
-    message = calls.request("minilm-sdpa", tensors={"tensors": [{"name": "pixel_values", "shape": [1]}]})
+    message = calls.request("minilm-sdpa", tensors={"tensors": [{"name": "pixel_values", "dtype": input_pb2.TENSOR_DTYPE_FLOAT32, "shape": [1], "data": bytes(4)}]})
     assert_unimplemented(calls.failed_attribute(server, message), "tensors")
 
 

@@ -6,7 +6,8 @@ valid positions count, `R` is zero elsewhere.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,17 +18,31 @@ LAYER_FIELDS = ("mean_attention", "max_attention", "attention_entropy", "attenti
 ROLLOUT_FIELDS = ("rollout_max", "rollout_entropy")
 
 
+def mean_of_heads(heads: np.ndarray) -> np.ndarray:
+    """[H, S, S] to [S, S]."""
+    return heads.mean(axis=0)
+
+
 @dataclass
 class SequenceAttention:
     """Attention of one sequence: `layers` are L matrices [H, S, S], `mask` is 0 or 1, [S]."""
 
     layers: list[np.ndarray]
     mask: np.ndarray
+    fusion: Callable[[np.ndarray], np.ndarray] = mean_of_heads
 
     def fused(self, layer: int) -> np.ndarray:
-        """Head mean of one layer over the valid positions, [n, n] float64."""
+        """Heads of one layer made one over the valid positions, [n, n] float64."""
         valid = np.flatnonzero(self.mask)
-        return np.asarray(self.layers[layer], dtype=np.float64).mean(axis=0)[np.ix_(valid, valid)]
+        return self.fusion(np.asarray(self.layers[layer], dtype=np.float64))[np.ix_(valid, valid)]
+
+    def with_fusion(self, fusion: Callable[[np.ndarray], np.ndarray]) -> SequenceAttention:
+        """The same attention, with heads [H, S, S] fused by another function."""
+        return replace(self, fusion=fusion)
+
+    def between(self, start: int, end: int) -> SequenceAttention:
+        """The same attention, of layers start to end, both included."""
+        return replace(self, layers=self.layers[start : end + 1])
 
     def full(self, block: np.ndarray) -> np.ndarray:
         """Puts a block [n, n] of the valid positions into zeros [S, S]."""
