@@ -36,6 +36,19 @@ bool HasRole(const std::vector<RunnerInput>& inputs, InputRole role) {
   return false;
 }
 
+// Arguments are given in order, so none that a request provides may stand behind one that is left to its
+// default.
+absl::Status CheckNothingHidden(const std::vector<c10::Argument>& arguments, size_t left_out) {
+  for (size_t i = left_out + 1; i < arguments.size(); ++i) {
+    if (FindByName(arguments[i].name()) == nullptr) continue;
+    return absl::FailedPreconditionError(
+        absl::StrCat("An input of the model stands behind one that no request can provide. Argument \"",
+                     arguments[i].name(), "\" follows \"", arguments[left_out].name(),
+                     "\". Export a forward(input_ids, attention_mask, token_type_ids)."));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<RunnerInput>> BindForwardInputs(const c10::FunctionSchema& schema,
@@ -48,7 +61,10 @@ absl::StatusOr<std::vector<RunnerInput>> BindForwardInputs(const c10::FunctionSc
     const std::string& name = named ? names[place] : arguments[i].name();
     const KnownInput* known = FindByName(name);
     if (!named && known == nullptr) {
-      if (arguments[i].default_value().has_value()) break;
+      if (arguments[i].default_value().has_value()) {
+        if (absl::Status status = CheckNothingHidden(arguments, i); !status.ok()) return status;
+        break;
+      }
       const bool speaks = std::find(kNeverByPlace.begin(), kNeverByPlace.end(), name) != kNeverByPlace.end();
       if (!speaks && place < kByPlace.size()) known = &kByPlace[place];
     }

@@ -82,13 +82,18 @@ bool Same(const at::Tensor& indices, const at::Tensor& input) {
   return indices.sizes() == input.sizes() && indices.cpu().to(at::kLong).equal(input);
 }
 
-// Whether table `i` has a row for every position of a sequence of `length`.
+// Whether table `i` has a row for every position of a sequence of `length`. Two sequences are tried, each of
+// one id repeated: only one of them can be padding, whose positions some models do not count.
 bool Fits(IndexProbe& probe, size_t i, int64_t length) {
-  const auto lookups = probe.Run(Ids(length, 1), at::zeros({1, length}, at::kLong));
-  if (!lookups.has_value()) return false;
-  const Lookup& lookup = (*lookups)[i];
-  if (lookup.indices.dim() == 0 || lookup.indices.size(-1) != length) return false;
-  return lookup.indices.min().item<int64_t>() >= 0 && lookup.indices.max().item<int64_t>() < lookup.rows;
+  for (const int64_t id : {2, 3}) {
+    const auto lookups = probe.Run(at::full({1, length}, id, at::kLong), at::zeros({1, length}, at::kLong));
+    if (!lookups.has_value()) return false;
+    const Lookup& lookup = (*lookups)[i];
+    if (lookup.indices.dim() == 0 || lookup.indices.size(-1) != length) return false;
+    if (lookup.indices.min().item<int64_t>() < 0 || lookup.indices.max().item<int64_t>() >= lookup.rows)
+      return false;
+  }
+  return true;
 }
 
 // The longest sequence that table `i` of `rows` rows has positions for; 0 if it limits nothing.

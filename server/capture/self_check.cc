@@ -50,6 +50,12 @@ absl::Status CompareOutputs(const torch::jit::Stack& actual, const torch::jit::S
     const at::ScalarType dtype = originals[i].scalar_type();
     const double tolerance =
         dtype == at::kHalf || dtype == at::kBFloat16 ? kHalfOutputTolerance : kOutputTolerance;
+    if (ours[i].sizes() != originals[i].sizes()) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("The rewritten model gives an output of another shape. Output ", i, " has ",
+                       ours[i].dim(), " dimensions and ", ours[i].numel(), " values, the original ",
+                       originals[i].numel(), ". ", kWayOut));
+    }
     const at::Tensor original = originals[i].to(at::kDouble);
     const at::Tensor known = original.isfinite();  // what the original leaves undefined may differ
     const at::Tensor difference = ours[i].to(at::kDouble).sub(original).abs_().masked_select(known);

@@ -90,7 +90,7 @@ void AttributionJob::OnAdmission(absl::StatusOr<admission::Grant> grant) {
   if (!grant.ok()) return Finish(grant.status());
   grant_ = *std::move(grant);
   Tell(MakeAdmitted());
-  RecordAdmission(services_.metrics, *prepared_, *grant_, services_.now() - arrival_);
+  RecordAdmission(services_.metrics, *grant_, services_.now() - arrival_);
   services_.workers.Submit([self = shared_from_this()] { self->RunChunk(); });
 }
 
@@ -139,7 +139,7 @@ absl::Status AttributionJob::ComputeChunk(const admission::Chunk& chunk) {
   const absl::Status ran = model.runner->Run(inputs, fold);
   const absl::Duration forward = services_.now() - start;
   forward_time_ += forward;
-  RecordChunk(services_.metrics, model, chunk.num_sequences, forward);
+  RecordChunk(services_.metrics, model, chunk.num_sequences, forward, fold.fold_time());
   if (!ran.ok()) return ran;
   if (absl::Status status = fold.Finish(); !status.ok()) return status;
   return TellChunk(chunk, fold);

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <chrono>
 
 #include "absl/strings/str_cat.h"
 #include "server/memory/allocation_counter.h"
@@ -39,6 +40,12 @@ bool ChunkFold::BeginLayer(const capture::LayerShape& shape) {
 
 void ChunkFold::AddRows(int64_t sequence, int64_t first_row, const at::Tensor& probabilities) {
   const memory::AttentionScope scope;
+  const auto start = std::chrono::steady_clock::now();
+  Fold(sequence, first_row, probabilities);
+  fold_time_ += absl::FromChrono(std::chrono::steady_clock::now() - start);
+}
+
+void ChunkFold::Fold(int64_t sequence, int64_t first_row, const at::Tensor& probabilities) {
   rollout::SequenceFold& fold = folds_[sequence];
   fold.AddRows(first_row, probabilities, spare_);
   // The spare is shared, so a sequence takes its product over with its own last row, before the next one

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "server/capture/attention_observer.h"
 #include "server/engine/layer_selection.h"
 #include "server/engine/request_intake.h"
@@ -37,11 +38,16 @@ class ChunkFold : public capture::AttentionObserver {
   // Why the pass was stopped; OK if it saw every layer that the options ask for.
   absl::Status Finish() const;
 
+  // Time spent on measuring and folding so far. On an accelerator: on giving it the work.
+  absl::Duration fold_time() const { return fold_time_; }
+
   // Statistics of layer `layer_idx`, and the rollout, of sequence `i` of the chunk. REQUIRES: Finish() is OK.
   const rollout::AttentionStatistics& attention(int64_t i) const { return attention_[i]; }
   const rollout::SequenceFold& fold(int64_t i) const { return folds_[i]; }
 
  private:
+  void Fold(int64_t sequence, int64_t first_row, const at::Tensor& probabilities);
+
   const PreparedRequest& request_;
   const LayerDone layer_done_;
   const int32_t last_layer_;  // the last one that is needed
@@ -52,6 +58,7 @@ class ChunkFold : public capture::AttentionObserver {
   int32_t layer_ = -1;                                          // the current one
   size_t executions_ = 0;                                       // of any site
   absl::Status status_;
+  absl::Duration fold_time_;
 };
 
 }  // namespace attribution::engine

@@ -203,8 +203,10 @@ void TorchEngine::OnJobFinished(const AttributionCall* job) {
 }
 
 bool TorchEngine::WaitForJobs(absl::Duration patience) {
+  // A year at most: an infinite patience would overflow the clock and end at once.
+  const auto limit = absl::ToChronoNanoseconds(std::min(patience, absl::Hours(24 * 365)));
   std::unique_lock lock(mutex_);
-  return changed_.wait_for(lock, absl::ToChronoNanoseconds(patience), [this] { return jobs_.empty(); });
+  return changed_.wait_for(lock, limit, [this] { return jobs_.empty(); });
 }
 
 bool TorchEngine::Drain(absl::Duration grace) {

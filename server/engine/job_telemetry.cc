@@ -11,7 +11,7 @@ namespace attribution::engine {
 
 using telemetry::MetricId;
 
-void RecordAdmission(telemetry::Metrics& metrics, const PreparedRequest&, const admission::Grant& grant,
+void RecordAdmission(telemetry::Metrics& metrics, const admission::Grant& grant,
                      absl::Duration since_arrival) {
   metrics.Observe(MetricId::kAdmissionEstimatedBytes, {},
                   static_cast<double>(grant.plan.estimated_peak_bytes));
@@ -20,12 +20,13 @@ void RecordAdmission(telemetry::Metrics& metrics, const PreparedRequest&, const 
 }
 
 void RecordChunk(telemetry::Metrics& metrics, const models::ResidentModel& model, int32_t sequences,
-                 absl::Duration forward) {
+                 absl::Duration forward, absl::Duration fold) {
   const std::string version = absl::StrCat(model.version);
   const std::string device = model.runner->description().device.str();
   metrics.Add(MetricId::kChunks, {model.name, version, device});
   metrics.Observe(MetricId::kChunkSize, {model.name, version, device}, sequences);
   metrics.Observe(MetricId::kForwardSeconds, {model.name, version, device}, absl::ToDoubleSeconds(forward));
+  metrics.Observe(MetricId::kRolloutSeconds, {model.name, version, device}, absl::ToDoubleSeconds(fold));
 }
 
 void RecordSequence(telemetry::Metrics& metrics, const models::ResidentModel& model, const Metrics& values,

@@ -9,7 +9,6 @@
 #include "absl/time/time.h"
 #include "attribution/events.h"
 #include "server/admission/admission_controller.h"
-#include "server/engine/request_intake.h"
 #include "server/models/resident_model.h"
 #include "server/telemetry/metrics.h"
 
@@ -23,12 +22,13 @@ struct RequestIdentity {
 };
 
 // The request got its memory `since_arrival` after it came.
-void RecordAdmission(telemetry::Metrics& metrics, const PreparedRequest& request,
-                     const admission::Grant& grant, absl::Duration since_arrival);
+void RecordAdmission(telemetry::Metrics& metrics, const admission::Grant& grant,
+                     absl::Duration since_arrival);
 
-// A chunk of `sequences` ran; its forward pass took `forward`.
+// A chunk of `sequences` ran; its forward pass took `forward`, `fold` of it for measuring and folding
+// attention.
 void RecordChunk(telemetry::Metrics& metrics, const models::ResidentModel& model, int32_t sequences,
-                 absl::Duration forward);
+                 absl::Duration forward, absl::Duration fold);
 
 // The attribution of one sequence with `valid` valid positions. Entropies are also told divided by
 // log(valid), which frees them of the length; a single position has no such value.

@@ -50,21 +50,19 @@ absl::Status ValidateMask(const TokenSequence& sequence, bool has_mask, const st
   return absl::OkStatus();
 }
 
+// `ids` is the field that the ids came in: a text has none below it.
 absl::Status ValidateSequence(const TokenSequence& sequence, const TokenRanges& ranges,
-                              const std::string& path) {
+                              const std::string& path, const std::string& ids) {
   const auto length = static_cast<int64_t>(sequence.input_ids.size());
   if (length == 0)
     return InvalidField(
-        absl::StrCat(path, ".input_ids"),
-        absl::StrCat("A sequence is empty. ", path, ".input_ids holds nothing. Send at least one token id."));
+        ids, absl::StrCat("A sequence is empty. ", ids, " holds nothing. Send at least one token id."));
   if (ranges.max_length > 0 && length > ranges.max_length) {
     return InvalidField(
-        absl::StrCat(path, ".input_ids"),
-        absl::StrCat("A sequence is longer than the model takes. It has ", length, " tokens; at most ",
-                     ranges.max_length, " fit. Shorten it, or set truncate for text."));
+        ids, absl::StrCat("A sequence is longer than the model takes. It has ", length, " tokens; at most ",
+                          ranges.max_length, " fit. Shorten it, or set truncate for text."));
   }
-  if (absl::Status status = ValidateIds(sequence.input_ids, ranges.vocabulary_size,
-                                        absl::StrCat(path, ".input_ids"), "token id");
+  if (absl::Status status = ValidateIds(sequence.input_ids, ranges.vocabulary_size, ids, "token id");
       !status.ok()) {
     return status;
   }
@@ -87,10 +85,11 @@ absl::Status ValidateSequence(const TokenSequence& sequence, const TokenRanges& 
 
 absl::Status ValidateSequences(const std::vector<TokenSequence>& sequences, const TokenRanges& ranges,
                                const std::string& input) {
-  const char* list = input == "text" ? ".texts" : ".sequences";
+  const bool text = input == "text";
   for (size_t i = 0; i < sequences.size(); ++i) {
+    const std::string path = absl::StrCat(input, text ? ".texts[" : ".sequences[", i, "]");
     const absl::Status status =
-        ValidateSequence(sequences[i], ranges, absl::StrCat(input, list, "[", i, "]"));
+        ValidateSequence(sequences[i], ranges, path, text ? path : absl::StrCat(path, ".input_ids"));
     if (!status.ok()) return status;
   }
   return absl::OkStatus();

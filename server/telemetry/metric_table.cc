@@ -55,6 +55,8 @@ constexpr MetricDefinition kTable[] = {
      "Threads that run a chunk now."},
     {MetricId::kForwardSeconds, "attribution_forward_seconds", kHistogram, kModel, kSeconds,
      "Time of the forward pass of a chunk, rollout included."},
+    {MetricId::kRolloutSeconds, "attribution_rollout_seconds", kHistogram, kModel, kSeconds,
+     "Part of the forward pass of a chunk that measuring and folding its attention took."},
     {MetricId::kFirstEventSeconds, "attribution_first_event_seconds", kHistogram, kNone, kSeconds,
      "Time from the arrival of a request to its first event."},
     {MetricId::kCancelLatencySeconds, "attribution_cancel_latency_seconds", kHistogram, kNone, kSeconds,

@@ -27,6 +27,7 @@ enum class MetricId {
   kWorkers,
   kWorkersBusy,
   kForwardSeconds,
+  kRolloutSeconds,
   kFirstEventSeconds,
   kCancelLatencySeconds,
   kChunkSize,

@@ -1,0 +1,81 @@
+#include "server/capture/activation_cost.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+namespace attribution::capture {
+namespace {
+
+// A model that allocates exactly `per_token`, `per_cell` and `fixed` bytes.
+auto Model(int64_t per_token, int64_t per_cell, int64_t fixed, int64_t* longest = nullptr) {
+  return [=](int64_t batch, int64_t length) -> absl::StatusOr<int64_t> {
+    if (longest != nullptr) *longest = std::max(*longest, length);
+    return batch * length * per_token + batch * length * length * per_cell + fixed;
+  };
+}
+
+TEST(ActivationCostTest, RecoversTheThreeCoefficients) {
+  const auto cost = FitActivationCost(Model(4096, 12, 70000), /*max_length=*/0);
+  ASSERT_TRUE(cost.ok());
+  EXPECT_NEAR(cost->bytes_per_token, 4096, 1e-6);
+  EXPECT_NEAR(cost->bytes_per_cell, 12, 1e-6);
+  EXPECT_NEAR(cost->fixed_bytes, 70000, 1e-6);
+}
+
+TEST(ActivationCostTest, RecoversThemOnAShortModel) {
+  int64_t longest = 0;
+  const auto cost = FitActivationCost(Model(300, 8, 5000, &longest), /*max_length=*/10);
+  ASSERT_TRUE(cost.ok());
+  EXPECT_LE(longest, 10);
+  EXPECT_NEAR(cost->bytes_per_token, 300, 1e-6);
+  EXPECT_NEAR(cost->bytes_per_cell, 8, 1e-6);
+  EXPECT_NEAR(cost->fixed_bytes, 5000, 1e-6);
+}
+
+TEST(ActivationCostTest, NeverRunsLongerThanTheModelAllows) {
+  for (int64_t max_length = 1; max_length < 60; ++max_length) {
+    int64_t longest = 0;
+    ASSERT_TRUE(FitActivationCost(Model(1, 1, 1, &longest), max_length).ok());
+    EXPECT_LE(longest, max_length);
+  }
+}
+
+TEST(ActivationCostTest, RunsStayShortForALongModel) {
+  int64_t longest = 0;
+  ASSERT_TRUE(FitActivationCost(Model(1, 1, 1, &longest), /*max_length=*/131072).ok());
+  EXPECT_LE(longest, 64) << "loading must not take longer for a longer model";
+}
+
+TEST(ActivationCostTest, ModelOfOneTokenCostsWhatItCosts) {
+  const auto cost = FitActivationCost(Model(300, 0, 5000), /*max_length=*/1);
+  ASSERT_TRUE(cost.ok());
+  EXPECT_NEAR(cost->bytes_per_token + cost->bytes_per_cell, 300, 1e-6);
+  EXPECT_NEAR(cost->fixed_bytes, 5000, 1e-6);
+}
+
+TEST(ActivationCostTest, NoCoefficientIsNegative) {
+  const auto shrinking = [](int64_t batch, int64_t length) -> absl::StatusOr<int64_t> {
+    return 100000 - batch * 640 - length * length;
+  };
+  const auto cost = FitActivationCost(shrinking, /*max_length=*/0);
+  ASSERT_TRUE(cost.ok());
+  EXPECT_GE(cost->bytes_per_token, 0);
+  EXPECT_GE(cost->bytes_per_cell, 0);
+  EXPECT_GE(cost->fixed_bytes, 0);
+}
+
+TEST(ActivationCostTest, PassesTheErrorOfEachRunOn) {
+  for (int failing = 0; failing < 3; ++failing) {
+    int runs = 0;
+    const auto peak = [&](int64_t, int64_t) -> absl::StatusOr<int64_t> {
+      if (runs++ == failing) return absl::InternalError("the model threw");
+      return 1000;
+    };
+    const auto cost = FitActivationCost(peak, /*max_length=*/0);
+    EXPECT_EQ(cost.status(), absl::InternalError("the model threw"));
+  }
+}
+
+}  // namespace
+}  // namespace attribution::capture

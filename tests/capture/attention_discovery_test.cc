@@ -1,0 +1,176 @@
+#include "server/capture/attention_discovery.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <torch/csrc/jit/passes/freeze_module.h>
+
+#include <string>
+#include <vector>
+
+#include "server/capture/rewrite_attention.h"
+#include "tests/capture/tiny_model.h"
+
+namespace attribution::capture {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+const std::vector<RunnerInput> kInputs = {{"input_ids", InputRole::kInputIds},
+                                          {"attention_mask", InputRole::kAttentionMask}};
+
+absl::StatusOr<DiscoveredAttention> Discover(const torch::jit::Module& module,
+                                             const std::string& pattern = "") {
+  std::vector<WarmUpBatch> batches;
+  for (const auto& [batch, length] : {std::pair{1, 8}, std::pair{2, 12}}) {
+    batches.push_back(MakeWarmUpBatch(kInputs, batch, length, kTinyVocabulary, /*seed=*/0, at::kCPU));
+  }
+  return DiscoverAttention(module, InlineForward(module), batches, pattern);
+}
+
+// A model that has `q`, [B, 1, S, 8], from its ids, one proper attention over it, and then `lines`.
+torch::jit::Module ModelWith(const std::string& lines) {
+  return ModuleOf(
+      "def forward(self, input_ids, attention_mask):\n"
+      "    q = torch.sin(input_ids.unsqueeze(1).unsqueeze(3) * torch.arange(1, 9) * 0.1)\n"
+      "    x = torch.scaled_dot_product_attention(q, q, q)\n" +
+      lines + "    return x\n");
+}
+
+// The one reason for which `lines` are skipped; the proper attention must stay.
+std::string ReasonToSkip(const std::string& lines) {
+  const auto attention = Discover(ModelWith(lines));
+  if (!attention.ok()) return attention.status().ToString();
+  EXPECT_THAT(attention->site_of, ElementsAre(0, kNotASite));
+  EXPECT_THAT(attention->execution_order, ElementsAre(0));
+  return attention->skipped.size() == 1 ? attention->skipped[0].reason : "not skipped";
+}
+
+TEST(AttentionDiscoveryTest, FindsEveryLayerInOrder) {
+  for (const bool fused : {true, false}) {
+    const auto attention = Discover(MakeTinyModel(3, fused).module);
+    ASSERT_TRUE(attention.ok()) << attention.status();
+    ASSERT_EQ(attention->sites.size(), 3);
+    EXPECT_EQ(attention->sites[1].index, 1);
+    EXPECT_EQ(attention->sites[1].module_path, "layers.1");
+    EXPECT_EQ(attention->sites[1].kind, fused ? SiteKind::kBlocked : SiteKind::kTapped);
+    EXPECT_EQ(attention->sites[1].executions, 1);
+    EXPECT_THAT(attention->execution_order, ElementsAre(0, 1, 2));
+    EXPECT_THAT(attention->skipped, IsEmpty());
+    EXPECT_EQ(attention->num_heads, kTinyHeads);
+  }
+}
+
+TEST(AttentionDiscoveryTest, LoopIsOneSiteOfManyLayers) {
+  const auto attention = Discover(MakeLoopingModel(4, /*fused=*/true).module);
+  ASSERT_TRUE(attention.ok()) << attention.status();
+  ASSERT_EQ(attention->sites.size(), 1);
+  EXPECT_EQ(attention->sites[0].executions, 4);
+  EXPECT_THAT(attention->execution_order, ElementsAre(0, 0, 0, 0));
+}
+
+TEST(AttentionDiscoveryTest, FrozenSitesAreNumbered) {
+  const auto attention = Discover(torch::jit::freeze_module(MakeTinyModel(2, /*fused=*/true).module));
+  ASSERT_TRUE(attention.ok()) << attention.status();
+  ASSERT_EQ(attention->sites.size(), 2);
+  EXPECT_EQ(attention->sites[0].module_path, "site.0");
+  EXPECT_EQ(attention->sites[1].module_path, "site.1");
+}
+
+TEST(AttentionDiscoveryTest, PatternChoosesSites) {
+  const auto attention = Discover(MakeTinyModel(3, /*fused=*/false).module, "layers\\.[02]$");
+  ASSERT_TRUE(attention.ok()) << attention.status();
+  ASSERT_THAT(attention->site_of, ElementsAre(0, kNotASite, 1));
+  EXPECT_THAT(attention->execution_order, ElementsAre(0, 1));
+  EXPECT_EQ(attention->sites[1].module_path, "layers.2");
+  ASSERT_EQ(attention->skipped.size(), 1);
+  EXPECT_EQ(attention->skipped[0].name, "layers.1 aten::softmax");
+  EXPECT_EQ(attention->skipped[0].reason, "the manifest's attention_layer_pattern does not match");
+}
+
+TEST(AttentionDiscoveryTest, PatternOfNothingLeavesNoSites) {
+  const auto attention = Discover(MakeTinyModel(2, /*fused=*/true).module, "decoder");
+  ASSERT_TRUE(attention.ok()) << attention.status();
+  EXPECT_THAT(attention->sites, IsEmpty());
+  EXPECT_THAT(attention->execution_order, IsEmpty());
+  EXPECT_EQ(attention->skipped.size(), 2);
+}
+
+TEST(AttentionDiscoveryTest, PatternThatDoesNotCompileIsRefused) {
+  const auto attention = Discover(MakeTinyModel(1, /*fused=*/true).module, "layers.(");
+  EXPECT_EQ(attention.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(attention.status().message()),
+              HasSubstr("The manifest's attention_layer_pattern does not compile."));
+}
+
+TEST(AttentionDiscoveryTest, CrossAttentionIsSkipped) {
+  EXPECT_THAT(ReasonToSkip("    k = q[:, :, :5]\n    x = x + torch.scaled_dot_product_attention(q, k, k)\n"),
+              HasSubstr("queries and keys differ in length"));
+}
+
+TEST(AttentionDiscoveryTest, SoftmaxThatIsNotSquareIsSkipped) {
+  EXPECT_THAT(ReasonToSkip("    x = torch.softmax(x, -1)\n"), HasSubstr("not square"));
+}
+
+TEST(AttentionDiscoveryTest, SoftmaxOfThreeDimensionsIsSkipped) {
+  EXPECT_THAT(ReasonToSkip("    x = x + torch.softmax(torch.matmul(q, q.transpose(2, 3))[:, 0], -1).sum()\n"),
+              HasSubstr("not square"));
+}
+
+TEST(AttentionDiscoveryTest, AttentionOverWindowsIsSkipped) {
+  const std::string reason = ReasonToSkip(
+      "    w = q.reshape([q.size(0) * 2, 1, -1, 8])\n    x = x + torch.scaled_dot_product_attention(w, w, "
+      "w).sum()\n");
+  EXPECT_THAT(reason, HasSubstr("it is over 2 x 4 positions, not over the sequences of the input"));
+}
+
+// Such as a gate over heads: [B, H, S, S], but not what a row attends to.
+TEST(AttentionDiscoveryTest, SoftmaxAlongAnotherDimensionIsSkipped) {
+  EXPECT_THAT(ReasonToSkip("    x = x + torch.softmax(torch.matmul(q, q.transpose(2, 3)), 2).sum()\n"),
+              HasSubstr("rows do not sum to 1"));
+}
+
+TEST(AttentionDiscoveryTest, BranchThatDidNotRunIsSkipped) {
+  EXPECT_THAT(ReasonToSkip(
+                  "    if input_ids.size(0) > 5:\n        x = torch.scaled_dot_product_attention(x, x, x)\n"),
+              HasSubstr("did not run"));
+}
+
+TEST(AttentionDiscoveryTest, BranchThatRanForOneBatchOnlyIsSkipped) {
+  EXPECT_THAT(ReasonToSkip(
+                  "    if input_ids.size(0) > 1:\n        x = torch.scaled_dot_product_attention(x, x, x)\n"),
+              HasSubstr("did not run"));
+}
+
+TEST(AttentionDiscoveryTest, LoopWhoseLengthDependsOnTheInputIsSkipped) {
+  EXPECT_EQ(ReasonToSkip("    for i in range(input_ids.size(0)):\n        x = "
+                         "torch.scaled_dot_product_attention(x, x, x)\n"),
+            "how often it runs depends on the input");
+}
+
+TEST(AttentionDiscoveryTest, ModelWithoutCandidatesHasNoSites) {
+  const auto attention =
+      Discover(ModuleOf("def forward(self, input_ids, attention_mask):\n    return input_ids * 1.0\n"));
+  ASSERT_TRUE(attention.ok()) << attention.status();
+  EXPECT_THAT(attention->sites, IsEmpty());
+  EXPECT_THAT(attention->skipped, IsEmpty());
+}
+
+TEST(AttentionDiscoveryTest, HeadsAreTheFewestOfAnyLayer) {
+  const auto attention =
+      Discover(ModelWith("    w = q.reshape([q.size(0), -1, 4, 2]).transpose(1, 2)\n    x = x.sum() + "
+                         "torch.scaled_dot_product_attention(w, w, w)\n"));
+  ASSERT_TRUE(attention.ok()) << attention.status();
+  EXPECT_EQ(attention->sites.size(), 2);
+  EXPECT_EQ(attention->num_heads, 1);
+}
+
+TEST(AttentionDiscoveryTest, ModelThatThrowsGivesItsError) {
+  const auto attention = Discover(ModelWith("    assert input_ids.size(0) > 5, 'too few'\n"));
+  EXPECT_EQ(attention.status().code(), absl::StatusCode::kInternal);
+  EXPECT_THAT(std::string(attention.status().message()), HasSubstr("too few"));
+}
+
+}  // namespace
+}  // namespace attribution::capture

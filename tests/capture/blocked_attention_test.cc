@@ -1,0 +1,277 @@
+#include "server/capture/blocked_attention.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <limits>
+#include <string>
+#include <tuple>
+
+#include "server/memory/allocation_counter.h"
+#include "tests/capture/collecting_observer.h"
+#include "tests/capture/reference_attention.h"
+
+namespace attribution::capture {
+namespace {
+
+constexpr int64_t kBatch = 2;
+constexpr int64_t kHeads = 3;
+constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
+
+at::Tensor Random(at::IntArrayRef shape) {
+  static at::Generator generator = at::detail::createCPUGenerator(/*seed_val=*/7);
+  return at::randn(shape, generator, at::kFloat);
+}
+
+// As models have it: [B, S, H, D] seen as [B, H, S, D].
+at::Tensor Projection(int64_t heads, int64_t length, int64_t width) {
+  return Random({kBatch, length, heads, width}).transpose(1, 2);
+}
+
+AttentionInputs Inputs(int64_t length) {
+  AttentionInputs inputs;
+  inputs.query = Projection(kHeads, length, 8).mul(1.5);
+  inputs.key = Projection(kHeads, length, 8);
+  inputs.value = Projection(kHeads, length, 5);  // V differs from D
+  return inputs;
+}
+
+// A mask that keeps about two of three cells, the first column always.
+at::Tensor SomeKept(at::IntArrayRef shape) {
+  at::Tensor kept = Random(shape) > -0.4;
+  kept.select(-1, 0).fill_(true);
+  return kept;
+}
+
+struct Variant {
+  std::string name;
+  void (*apply)(AttentionInputs& inputs, int64_t length);
+};
+
+const Variant kVariants[] = {
+    {"NoMask", [](AttentionInputs&, int64_t) {}},
+    {"BoolMaskOfKeys", [](AttentionInputs& inputs, int64_t n) { inputs.mask = SomeKept({kBatch, 1, 1, n}); }},
+    {"BoolMaskOfCells",
+     [](AttentionInputs& inputs, int64_t n) { inputs.mask = SomeKept({kBatch, 1, n, n}); }},
+    {"BoolMaskForAll", [](AttentionInputs& inputs, int64_t n) { inputs.mask = SomeKept({n, n}); }},
+    {"BoolMaskOfHeads",
+     [](AttentionInputs& inputs, int64_t n) { inputs.mask = SomeKept({1, kHeads, n, n}); }},
+    {"AddedBias", [](AttentionInputs& inputs, int64_t n) { inputs.mask = Random({kBatch, kHeads, n, n}); }},
+    {"AddedMinimum",
+     [](AttentionInputs& inputs, int64_t n) {
+       inputs.mask =
+           at::zeros({kBatch, 1, 1, n})
+               .masked_fill(SomeKept({kBatch, 1, 1, n}).logical_not(), std::numeric_limits<float>::lowest());
+     }},
+    {"EmptyRowsOfBoolMask",
+     [](AttentionInputs& inputs, int64_t n) {
+       inputs.mask = SomeKept({kBatch, 1, n, n});
+       inputs.mask->select(0, 1).select(1, n / 2).fill_(false);
+       inputs.mask->select(0, 0).select(1, n - 1).fill_(false);
+     }},
+    {"EmptySequence",
+     [](AttentionInputs& inputs, int64_t n) {
+       inputs.mask = SomeKept({kBatch, 1, 1, n});
+       inputs.mask->select(0, 1).fill_(false);
+     }},
+    {"EmptyRowsOfAddedMask",
+     [](AttentionInputs& inputs, int64_t n) {
+       inputs.mask = Random({kBatch, kHeads, n, n});
+       inputs.mask->select(0, 0).select(0, 1).select(0, n - 1).fill_(kMinusInfinity);
+     }},
+    {"Causal", [](AttentionInputs& inputs, int64_t) { inputs.is_causal = true; }},
+    {"CausalWithMask",
+     [](AttentionInputs& inputs, int64_t n) {
+       inputs.is_causal = true;
+       inputs.mask = SomeKept({kBatch, 1, n, n});
+     }},
+    {"CausalWithKeyMask",
+     [](AttentionInputs& inputs, int64_t n) {
+       inputs.is_causal = true;
+       inputs.mask = SomeKept({kBatch, 1, 1, n});
+     }},
+    {"GivenScale", [](AttentionInputs& inputs, int64_t) { inputs.scale = 0.9; }},
+    {"DropoutIsIgnored", [](AttentionInputs& inputs, int64_t) { inputs.dropout = 0.5; }},
+    {"GroupedQueries",
+     [](AttentionInputs& inputs, int64_t n) {
+       inputs.query = Projection(6, n, 8);
+       inputs.key = Projection(2, n, 8);
+       inputs.value = Projection(2, n, 5);
+       inputs.enable_gqa = true;
+     }},
+};
+
+class BlockedAttentionTest : public testing::TestWithParam<std::tuple<Variant, int64_t>> {
+ protected:
+  BlockedAttentionTest() : length_(std::get<1>(GetParam())), inputs_(Inputs(length_)) {
+    std::get<0>(GetParam()).apply(inputs_, length_);
+  }
+
+  int64_t length_;
+  AttentionInputs inputs_;
+};
+
+TEST_P(BlockedAttentionTest, GivesTheProbabilitiesAndOutputOfTheReference) {
+  const ReferenceAttention expected = ComputeReferenceAttention(inputs_);
+  CollectingObserver observer;
+  observer.BeginLayer(ShapeOf(inputs_, 0));
+  const at::Tensor output = BlockedAttention(inputs_, /*needs_output=*/true, observer);
+  observer.EndLayer();
+  EXPECT_LE(LargestDifference(observer.layers()[0].probabilities, expected.probabilities), 5e-6);
+  EXPECT_LE(LargestDifference(output, expected.output), 2e-5);
+}
+
+TEST_P(BlockedAttentionTest, GivesTheSameProbabilitiesWithoutOutput) {
+  const ReferenceAttention expected = ComputeReferenceAttention(inputs_);
+  CollectingObserver observer;
+  observer.BeginLayer(ShapeOf(inputs_, 0));
+  EXPECT_FALSE(BlockedAttention(inputs_, /*needs_output=*/false, observer).defined());
+  observer.EndLayer();
+  EXPECT_LE(LargestDifference(observer.layers()[0].probabilities, expected.probabilities), 5e-6);
+}
+
+TEST_P(BlockedAttentionTest, GivesTheOutputOfAten) {
+  inputs_.dropout = 0;
+  CollectingObserver observer;
+  observer.BeginLayer(ShapeOf(inputs_, 0));
+  const at::Tensor output = BlockedAttention(inputs_, /*needs_output=*/true, observer);
+  if (inputs_.is_causal && inputs_.mask.has_value()) {  // which ATen refuses; so it gets one mask for both
+    inputs_.mask = inputs_.mask->logical_and(at::ones({length_, length_}, at::kBool).tril());
+    inputs_.is_causal = false;
+  }
+  EXPECT_LE(LargestDifference(output, PlainAttention(inputs_)), 2e-5);
+}
+
+// 127, 128, 129: one block short of full, full, and a second block of one row.
+INSTANTIATE_TEST_SUITE_P(Variants, BlockedAttentionTest,
+                         testing::Combine(testing::ValuesIn(kVariants),
+                                          testing::Values(1, 2, 127, 128, 129, 300)),
+                         [](const auto& info) {
+                           return std::get<0>(info.param).name + "Of" +
+                                  std::to_string(std::get<1>(info.param));
+                         });
+
+struct HalfCase {
+  at::ScalarType dtype;
+  double bound;  // of the output, whose values stay below 4: two units in the last place
+};
+
+class BlockedAttentionHalfTest : public testing::TestWithParam<HalfCase> {};
+
+TEST_P(BlockedAttentionHalfTest, RoundsOnlyInputsAndOutput) {
+  AttentionInputs inputs = Inputs(129);
+  inputs.mask = SomeKept({kBatch, 1, 1, 129});
+  for (at::Tensor* tensor : {&inputs.query, &inputs.key, &inputs.value})
+    *tensor = tensor->to(GetParam().dtype);
+  const ReferenceAttention expected = ComputeReferenceAttention(inputs);
+  CollectingObserver observer;
+  observer.BeginLayer(ShapeOf(inputs, 0));
+  const at::Tensor output = BlockedAttention(inputs, /*needs_output=*/true, observer);
+  EXPECT_EQ(output.scalar_type(), GetParam().dtype);
+  EXPECT_LE(LargestDifference(observer.layers()[0].probabilities, expected.probabilities), 5e-6);
+  EXPECT_LE(LargestDifference(output, expected.output), GetParam().bound);
+}
+
+TEST_P(BlockedAttentionHalfTest, TakesAnAddedMaskOfTheSameType) {
+  AttentionInputs inputs = Inputs(40);
+  inputs.mask = Random({kBatch, 1, 40, 40}).to(GetParam().dtype);
+  for (at::Tensor* tensor : {&inputs.query, &inputs.key, &inputs.value})
+    *tensor = tensor->to(GetParam().dtype);
+  const ReferenceAttention expected = ComputeReferenceAttention(inputs);
+  CollectingObserver observer;
+  observer.BeginLayer(ShapeOf(inputs, 0));
+  BlockedAttention(inputs, /*needs_output=*/false, observer);
+  EXPECT_LE(LargestDifference(observer.layers()[0].probabilities, expected.probabilities), 5e-6);
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, BlockedAttentionHalfTest,
+                         testing::Values(HalfCase{at::kHalf, 4e-3}, HalfCase{at::kBFloat16, 3.2e-2}),
+                         [](const auto& info) { return c10::toString(info.param.dtype); });
+
+TEST(BlockedAttentionShapeTest, DoubleStaysDouble) {
+  AttentionInputs inputs = Inputs(30);
+  for (at::Tensor* tensor : {&inputs.query, &inputs.key, &inputs.value}) *tensor = tensor->to(at::kDouble);
+  CollectingObserver observer;
+  observer.BeginLayer(ShapeOf(inputs, 0));
+  const at::Tensor output = BlockedAttention(inputs, /*needs_output=*/true, observer);
+  EXPECT_LE(LargestDifference(output, ComputeReferenceAttention(inputs).output), 1e-13);
+}
+
+TEST(BlockedAttentionShapeTest, OutputHasTheLayoutThatModelsReadNext) {
+  CollectingObserver observer;
+  const AttentionInputs inputs = Inputs(12);
+  observer.BeginLayer(ShapeOf(inputs, 0));
+  const at::Tensor output = BlockedAttention(inputs, /*needs_output=*/true, observer);
+  EXPECT_EQ(output.sizes(), at::IntArrayRef({kBatch, kHeads, 12, 5}));
+  EXPECT_TRUE(output.transpose(1, 2).is_contiguous()) << "merging the heads must not copy";
+}
+
+TEST(BlockedAttentionShapeTest, LeavesItsInputsAlone) {
+  AttentionInputs inputs = Inputs(130);
+  inputs.mask = Random({kBatch, 1, 130, 130});
+  const at::Tensor before[] = {inputs.query.clone(), inputs.key.clone(), inputs.value.clone(),
+                               inputs.mask->clone()};
+  CollectingObserver observer;
+  observer.BeginLayer(ShapeOf(inputs, 0));
+  BlockedAttention(inputs, /*needs_output=*/true, observer);
+  EXPECT_TRUE(inputs.query.equal(before[0]) && inputs.key.equal(before[1]));
+  EXPECT_TRUE(inputs.value.equal(before[2]) && inputs.mask->equal(before[3]));
+}
+
+TEST(BlockedAttentionShapeTest, NamesSiteBatchHeadsAndLength) {
+  const LayerShape shape = ShapeOf(Inputs(12), /*site=*/5);
+  EXPECT_EQ(shape.site, 5);
+  EXPECT_EQ(shape.batch, kBatch);
+  EXPECT_EQ(shape.heads, kHeads);
+  EXPECT_EQ(shape.length, 12);
+}
+
+TEST(BlockedAttentionShapeTest, CrossAttentionIsNotSelfAttention) {
+  AttentionInputs inputs = Inputs(12);
+  EXPECT_TRUE(IsSelfAttention(inputs));
+  inputs.key = Projection(kHeads, 13, 8);
+  EXPECT_FALSE(IsSelfAttention(inputs));
+}
+
+TEST(BlockedAttentionShapeTest, AttentionWithoutHeadsIsNotSelfAttention) {
+  AttentionInputs inputs = Inputs(12);
+  for (at::Tensor* tensor : {&inputs.query, &inputs.key, &inputs.value}) *tensor = tensor->select(1, 0);
+  EXPECT_FALSE(IsSelfAttention(inputs));
+}
+
+// Looks at nothing, so that what is counted is the operator's own.
+class BlindObserver : public AttentionObserver {
+ public:
+  bool BeginLayer(const LayerShape&) override { return true; }
+  void AddRows(int64_t, int64_t, const at::Tensor&) override {}
+  bool EndLayer() override { return true; }
+};
+
+class BlockedAttentionMemoryTest : public testing::TestWithParam<bool> {};
+
+TEST_P(BlockedAttentionMemoryTest, ScratchIsOneBlockOfRows) {
+  constexpr int64_t kLength = 512;
+  AttentionInputs inputs;
+  for (at::Tensor* tensor : {&inputs.query, &inputs.key, &inputs.value}) {
+    *tensor = Random({4, kLength, 8, 16}).transpose(1, 2);
+  }
+  inputs.mask = at::ones({4, 1, 1, kLength}, at::kBool);
+  memory::AllocationCounter counter;
+  BlindObserver observer;
+  {
+    const memory::AllocationScope scope(counter);
+    BlockedAttention(inputs, /*needs_output=*/GetParam(), observer);
+  }
+  const int64_t block = 8 * kBlockRows * kLength * static_cast<int64_t>(sizeof(float));
+  EXPECT_GE(counter.attention_peak_bytes(), block);
+  EXPECT_LE(counter.attention_peak_bytes(), block * 3 / 2) << "[H, S, S] would be 4 blocks, [B, H, S, S] 16";
+  const int64_t output = GetParam() ? 4 * 8 * kLength * 16 * static_cast<int64_t>(sizeof(float)) : 0;
+  EXPECT_EQ(counter.peak_bytes() - counter.attention_peak_bytes(), output)
+      << "the output is the model's, not attention's";
+}
+
+INSTANTIATE_TEST_SUITE_P(Output, BlockedAttentionMemoryTest, testing::Bool());
+
+}  // namespace
+}  // namespace attribution::capture

@@ -1,0 +1,170 @@
+#include "server/engine/request_intake.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+
+#include "attribution/status_details.h"
+#include "tests/models/fake_runner.h"
+
+namespace attribution::engine {
+namespace {
+
+using testing::HasSubstr;
+
+// Three layers, four heads, 100 ids, 64 positions, a mask, no token types, no tokenizer.
+std::shared_ptr<const models::ResidentModel> Model() {
+  auto model = std::make_shared<models::ResidentModel>();
+  model->name = "small";
+  model->runner = std::make_unique<models::FakeRunner>(models::ThreeLayers());
+  return model;
+}
+
+AttributionRequest Request(size_t sequences = 2) {
+  AttributionRequest request;
+  request.model = "small";
+  request.input = TokenBatch{std::vector<TokenSequence>(sequences, TokenSequence{{1, 2, 3}, {}, {}})};
+  return request;
+}
+
+absl::Status ErrorOf(AttributionRequest request, const RequestLimits& limits = {}) {
+  return PrepareRequest(std::move(request), limits, Model()).status();
+}
+
+void ExpectInvalid(const absl::Status& status, const std::string& field, const std::string& sentence) {
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
+  EXPECT_EQ(FieldOf(status), field);
+  EXPECT_THAT(std::string(status.message()), HasSubstr(sentence));
+}
+
+// Expects a refusal that says `name`.
+void ExpectNotBuilt(const absl::Status& status, const std::string& name) {
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented) << status;
+  EXPECT_EQ(ReasonOf(status), "NOT_IMPLEMENTED");
+  EXPECT_THAT(std::string(status.message()), HasSubstr(name));
+}
+
+TEST(RequestIntakeTest, FillsInEveryDefault) {
+  const auto prepared = PrepareRequest(Request(), {}, Model());
+  ASSERT_TRUE(prepared.ok()) << prepared.status();
+  EXPECT_EQ(prepared->sequences.size(), 2);
+  EXPECT_EQ(prepared->sequences[1].input_ids, (std::vector<int64_t>{1, 2, 3}));
+  EXPECT_EQ(prepared->layers.size(), 3);
+  EXPECT_EQ(prepared->options.layer_idx, 2);
+  EXPECT_EQ(prepared->options.end_layer, 2);
+  EXPECT_EQ(prepared->options.chunk_policy, ChunkPolicy::kAdaptive);
+}
+
+TEST(RequestIntakeTest, ServersChunkPolicyStandsInForNone) {
+  RequestLimits limits;
+  limits.default_chunk_policy = ChunkPolicy::kReference;
+  EXPECT_EQ(PrepareRequest(Request(), limits, Model())->options.chunk_policy, ChunkPolicy::kReference);
+  AttributionRequest request = Request();
+  request.options.chunk_policy = ChunkPolicy::kAdaptive;
+  EXPECT_EQ(PrepareRequest(request, limits, Model())->options.chunk_policy, ChunkPolicy::kAdaptive);
+}
+
+TEST(RequestIntakeTest, RequestWithoutInput) {
+  AttributionRequest request = Request();
+  request.input = std::monostate();
+  ExpectInvalid(ErrorOf(request), "input", "The request has no input.");
+}
+
+TEST(RequestIntakeTest, EmptyBatch) {
+  ExpectInvalid(ErrorOf(Request(0)), "tokens.sequences", "The batch is empty.");
+  AttributionRequest request = Request();
+  request.input = TextBatch{};
+  ExpectInvalid(ErrorOf(request), "text.texts", "The batch is empty.");
+}
+
+TEST(RequestIntakeTest, BatchLargerThanTheServerTakes) {
+  RequestLimits limits;
+  limits.max_sequences = 2;
+  EXPECT_EQ(ErrorOf(Request(2), limits), absl::OkStatus());
+  ExpectInvalid(ErrorOf(Request(3), limits), "tokens.sequences", "It has 3 sequences; at most 2 are taken.");
+}
+
+TEST(RequestIntakeTest, ServersLengthLimitCountsWhereItIsTheSmaller) {
+  AttributionRequest request = Request();
+  std::get<TokenBatch>(request.input).sequences[1].input_ids.assign(65, 1);
+  RequestLimits limits;
+  ExpectInvalid(ErrorOf(request, limits), "tokens.sequences[1].input_ids", "at most 64 fit");
+  limits.max_sequence_length = 1000;
+  ExpectInvalid(ErrorOf(request, limits), "tokens.sequences[1].input_ids", "at most 64 fit");
+  limits.max_sequence_length = 10;
+  ExpectInvalid(ErrorOf(request, limits), "tokens.sequences[1].input_ids", "at most 10 fit");
+}
+
+TEST(RequestIntakeTest, SequencesAreCheckedAgainstTheModel) {
+  AttributionRequest request = Request();
+  std::get<TokenBatch>(request.input).sequences[1].input_ids[2] = 100;
+  ExpectInvalid(ErrorOf(request), "tokens.sequences[1].input_ids[2]", "in [0, 100)");
+  request = Request();
+  std::get<TokenBatch>(request.input).sequences[0].token_type_ids = {0, 0, 0};
+  ExpectInvalid(ErrorOf(request), "tokens.sequences[0].token_type_ids", "takes no token type ids");
+}
+
+TEST(RequestIntakeTest, TextNeedsATokenizer) {
+  AttributionRequest request = Request();
+  request.input = TextBatch{{"hello"}, false};
+  const absl::Status status = ErrorOf(request);
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(ReasonOf(status), "NO_TOKENIZER");
+  EXPECT_THAT(std::string(status.message()), HasSubstr("\"small\" takes token ids only"));
+}
+
+TEST(RequestIntakeTest, OptionsAreCheckedAgainstTheModel) {
+  AttributionRequest request = Request();
+  request.options.layer_idx = 3;
+  EXPECT_EQ(FieldOf(ErrorOf(request)), "options.layer_idx");
+  request = Request();
+  request.options.head = 4;
+  EXPECT_EQ(FieldOf(ErrorOf(request)), "options.head");
+}
+
+TEST(RequestIntakeTest, PatternOfNothing) {
+  AttributionRequest request = Request();
+  request.options.attention_layer_pattern = "decoder";
+  EXPECT_EQ(ReasonOf(ErrorOf(request)), "NO_ATTENTION_CAPTURED");
+}
+
+TEST(RequestIntakeTest, NegativeTopK) {
+  AttributionRequest request = Request();
+  request.output.top_k = -1;
+  ExpectInvalid(ErrorOf(request), "output.top_k", "It is -1");
+}
+
+TEST(RequestIntakeTest, OutputsThatAreNotBuiltNameThemselves) {
+  AttributionRequest request = Request();
+  request.output.top_k = 5;
+  ExpectNotBuilt(ErrorOf(request), "output.top_k");
+  request = Request();
+  request.output.layer_matrices = true;
+  ExpectNotBuilt(ErrorOf(request), "output.layer_matrices");
+  request = Request();
+  request.output.rows.kind = RowSelection::Kind::kLastValid;
+  ExpectNotBuilt(ErrorOf(request), "output.rows");
+}
+
+TEST(RequestIntakeTest, NamedTensorsAreNotBuilt) {
+  AttributionRequest request = Request();
+  request.input = TensorBatch{};
+  ExpectNotBuilt(ErrorOf(request), "tensors");
+}
+
+TEST(RequestIntakeTest, OptionsThatAreNotBuiltNameThemselves) {
+  AttributionRequest request = Request();
+  request.options.preset = Preset::kChefer2021;
+  ExpectNotBuilt(ErrorOf(request), "PRESET_CHEFER_2021");
+  request = Request();
+  request.options.causal_correction = CausalCorrection::kDropFirst;
+  ExpectNotBuilt(ErrorOf(request), "CAUSAL_CORRECTION_DROP_FIRST");
+  request = Request();
+  request.options.include_padding = true;
+  ExpectNotBuilt(ErrorOf(request), "include_padding");
+}
+
+}  // namespace
+}  // namespace attribution::engine
