@@ -164,7 +164,7 @@ std::vector<Setting> MakeSettings() {
            &C::memory_budget_bytes, 1, std::numeric_limits<int64_t>::max(), "auto"),
       NotBuilt("model-memory-budget", "SIZE", "Memory of resident models.",
                "Evicting models by a memory budget"),
-      Integer("workers", "Requests that run at once. auto: from the CPU quota.", &C::workers, 0, 1024,
+      Integer("workers", "Chunks that run at once. auto: 1, which uses every core.", &C::workers, 0, 1024,
               "auto"),
       Integer("intra-op-threads", "Threads of one request. auto: from the CPU quota.", &C::intra_op_threads,
               0, 1024, "auto"),

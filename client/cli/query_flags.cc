@@ -87,7 +87,8 @@ absl::StatusOr<AttributionInput> ReadInput(const QueryFlags& flags, std::istream
 
 void AddQueryFlags(CLI::App& command, QueryFlags& flags) {
   command
-      .add_option("model,--model", flags.model, "Model, name or name:version. Default: the only one the server has")
+      .add_option("model,--model", flags.model,
+                  "Model, name or name:version. Default: the only one the server has")
       ->type_name("NAME");
   command.add_option("--text", flags.texts, "Text to attribute; repeat for more")
       ->type_name("TEXT")

@@ -61,7 +61,7 @@ struct EngineOptions {
   std::string model_repository;     // folder of model bundles
   std::string device = "auto";      // `auto`, `cpu`, `cuda`, `cuda:1`
   int64_t memory_budget_bytes = 0;  // for requests, without the models; 0: 80 % of what is free after loading
-  int32_t workers = 0;              // 0: from the CPU quota
+  int32_t workers = 0;              // chunks that run at once; 0: one, which uses every core
   int32_t intra_op_threads = 0;     // 0: from the CPU quota
   ChunkPolicy chunk_policy = ChunkPolicy::kAdaptive;
   int32_t queue_limit = 256;          // requests that may wait for memory

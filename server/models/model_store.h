@@ -45,8 +45,9 @@ class ModelStore {
   // FAILED_PRECONDITION, with the path, if the repository cannot be read. REQUIRES: called once, first.
   absl::Status Scan();
 
-  // Loads what Scan() left to be loaded, by name, and returns when every bundle has loaded or failed. A bundle
-  // that fails is kFailed with its load_error, and the others load all the same. REQUIRES: called once.
+  // Loads what Scan() left to be loaded, by name, and returns when every bundle has loaded or failed. A
+  // bundle that fails is kFailed with its load_error, and the others load all the same. REQUIRES: called
+  // once.
   void LoadAll();
 
   // Returns a model to run. `version` is a number in decimal; empty: the newest that serves, else what the

@@ -5,8 +5,8 @@
 #include <exception>
 #include <fstream>
 #include <iterator>
-#include <openvino/openvino.hpp>
 #include <mutex>
+#include <openvino/openvino.hpp>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"

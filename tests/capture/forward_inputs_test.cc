@@ -48,7 +48,8 @@ TEST(ForwardInputsTest, InputIdsAloneIsEnough) {
 TEST(ForwardInputsTest, MaskBehindAnUnknownArgumentIsRefused) {
   const auto inputs = Bind("Tensor input_ids, bool return_dict=False, Tensor? attention_mask=None");
   EXPECT_EQ(inputs.status().code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_THAT(std::string(inputs.status().message()), HasSubstr("\"attention_mask\" follows \"return_dict\""));
+  EXPECT_THAT(std::string(inputs.status().message()),
+              HasSubstr("\"attention_mask\" follows \"return_dict\""));
 }
 
 TEST(ForwardInputsTest, UnknownTrailingArgumentsKeepTheirDefaults) {

@@ -41,7 +41,14 @@ def test_output(server, name):
 
 
 def test_tensor_input(server):
-    message = calls.request("minilm-sdpa", tensors={"tensors": [{"name": "pixel_values", "dtype": input_pb2.TENSOR_DTYPE_FLOAT32, "shape": [1], "data": bytes(4)}]})
+    message = calls.request(
+        "minilm-sdpa",
+        tensors={
+            "tensors": [
+                {"name": "pixel_values", "dtype": input_pb2.TENSOR_DTYPE_FLOAT32, "shape": [1], "data": bytes(4)}
+            ]
+        },
+    )
     assert_unimplemented(calls.failed_attribute(server, message), "tensors")
 
 

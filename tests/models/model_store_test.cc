@@ -171,12 +171,6 @@ TEST_F(ModelStoreTest, LongListsOfNamesAreCut) {
   EXPECT_THAT(std::string(store_.Find("c", "").status().message()), HasSubstr("m28, m29 and 5 more."));
 }
 
-TEST_F(ModelStoreTest, BeforeTheRepositoryIsReadEveryModelMayStillCome) {
-  const absl::Status status = store_.Find("a", "").status();
-  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
-  EXPECT_EQ(ReasonOf(status), "MODEL_LOADING");
-}
-
 TEST_F(ModelStoreTest, LoadingModelIsUnavailableAndTheOthersServe) {
   Write("a/1");
   Write("b/1");
