@@ -22,16 +22,24 @@ namespace {
 
 constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
 
-// The additive mask of one sequence, in the dtype of the scores.
+// Whether a mask changes nothing. Looking costs a fraction of adding it to every head; on an accelerator it
+// would make the host wait, so there every mask counts.
+bool ChangesNothing(const at::Tensor& mask) {
+  if (!mask.device().is_cpu()) return false;
+  return (mask.scalar_type() == at::kBool ? mask : mask.eq(0)).all().item<bool>();
+}
+
+// What is added to the scores of one sequence: its mask, and minus infinity above the diagonal.
 class SequenceMask {
  public:
-  // `mask` is broadcastable to [B, H, S, S]; `sequence` selects its batch.
+  // `mask` is broadcastable to [B, H, S, S]; `sequence` selects its batch. `dtype` is that of the scores.
   SequenceMask(const std::optional<at::Tensor>& mask, bool is_causal, int64_t sequence, at::ScalarType dtype)
       : is_causal_(is_causal) {
     if (!mask.has_value()) return;
     at::Tensor own = *mask;
     while (own.dim() < 4) own = own.unsqueeze(0);
     own = own.select(0, own.size(0) == 1 ? 0 : sequence);  // [1 or H, 1 or S, 1 or S]
+    if (ChangesNothing(own)) return;
     if (own.scalar_type() == at::kBool) {
       own =
           at::zeros(own.sizes(), own.options().dtype(dtype)).masked_fill_(own.logical_not(), kMinusInfinity);
@@ -41,17 +49,14 @@ class SequenceMask {
 
   bool empty() const { return !added_.defined() && !is_causal_; }
 
-  // What is added to rows [first, first + n) of the scores: broadcastable to [H, n, S]. REQUIRES: not
-  // empty().
+  // Rows [first, first + n), broadcastable to the scores [H, n, S]. REQUIRES: not empty().
   at::Tensor Rows(int64_t first, int64_t n, const at::Tensor& scores) const {
     at::Tensor rows;
     if (added_.defined()) rows = added_.size(1) == 1 ? added_ : added_.narrow(1, first, n);
-    if (is_causal_) {
-      const int64_t length = scores.size(2);
-      const at::Tensor later = at::full({n, length}, kMinusInfinity, scores.options()).triu_(first + 1);
-      rows = rows.defined() ? rows + later : later.unsqueeze(0);
-    }
-    return rows;
+    if (!is_causal_) return rows;
+    const at::Tensor later =
+        at::full({1, n, scores.size(2)}, kMinusInfinity, scores.options()).triu_(first + 1);
+    return rows.defined() ? rows + later : later;
   }
 
  private:
@@ -59,8 +64,11 @@ class SequenceMask {
   bool is_causal_;
 };
 
-// Rows that the mask leaves empty, [1 or H, 1 or n, 1], would be NaN.
+// Softmax makes NaN of a row that the mask leaves empty; ATen's operator makes it 0. Other NaNs are the
+// model's and stay.
 void ZeroEmptyRows(const at::Tensor& mask_rows, at::Tensor& probabilities) {
+  // Such a row is NaN from its first cell on. On an accelerator looking would make the host wait.
+  if (probabilities.device().is_cpu() && !probabilities.select(2, 0).isnan().any().item<bool>()) return;
   probabilities.masked_fill_(mask_rows.amax(-1, /*keepdim=*/true).eq(kMinusInfinity), 0);
 }
 
