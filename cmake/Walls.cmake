@@ -60,6 +60,7 @@ attribution_forbid(
   "^attribution_(capture|memory|models|admission|engine|telemetry|rpc|config)$"
 )
 attribution_forbid(capture ${grpc} openvino "^attribution_(models|admission|engine|rpc|config)$")
+attribution_forbid(text ${grpc} ${torch} openvino ${any_room})
 attribution_forbid(memory ${grpc} openvino ${any_room})
 attribution_forbid(models ${grpc} "^attribution_(admission|engine|rpc|config)$")
 attribution_forbid(

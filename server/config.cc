@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "server/config_settings.h"
 #include "server/config_values.h"
+#include "server/text/nearest_name.h"
 #include "yaml-cpp/yaml.h"
 
 namespace attribution::config {
@@ -27,7 +28,7 @@ absl::Status ReadValue(const Setting& setting, const std::string& where, const s
 }
 
 std::string DidYouMean(const std::string& name, const std::vector<std::string>& names) {
-  const std::string nearest = NearestName(name, names);
+  const std::string nearest = text::NearestName(name, names);
   return nearest.empty() ? "See --help for what there is." : absl::StrCat("Did you mean ", nearest, "?");
 }
 

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <numeric>
-#include <utility>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -72,28 +70,6 @@ absl::StatusOr<int64_t> ParseInteger(std::string_view text, int64_t low, int64_t
   if (absl::SimpleAtoi(View(text), &number) && number >= low && number <= high) return number;
   return absl::InvalidArgumentError(
       absl::StrCat("\"", View(text), "\" is not a whole number from ", low, " to ", high, "."));
-}
-
-std::string NearestName(std::string_view name, const std::vector<std::string>& names) {
-  std::string nearest;
-  size_t fewest = name.size() / 3 + 1;
-  for (const std::string& candidate : names) {
-    // Levenshtein's distance, a row of its table at a time.
-    std::vector<size_t> row(candidate.size() + 1);
-    std::iota(row.begin(), row.end(), size_t{0});
-    for (size_t i = 1; i <= name.size(); ++i) {
-      size_t diagonal = std::exchange(row[0], i);
-      for (size_t j = 1; j <= candidate.size(); ++j) {
-        const size_t replaced = diagonal + (name[i - 1] == candidate[j - 1] ? 0 : 1);
-        diagonal = std::exchange(row[j], std::min({row[j] + 1, row[j - 1] + 1, replaced}));
-      }
-    }
-    if (row.back() < fewest) {
-      fewest = row.back();
-      nearest = candidate;
-    }
-  }
-  return nearest;
 }
 
 }  // namespace attribution::config

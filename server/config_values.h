@@ -1,4 +1,4 @@
-// Values of settings as text: sizes and durations with units, and the nearest name to a mistyped one. Pure
+// Values of settings as text: sizes and durations with units. Pure
 // functions.
 #ifndef SERVER_CONFIG_VALUES_H_
 #define SERVER_CONFIG_VALUES_H_
@@ -26,10 +26,6 @@ absl::StatusOr<absl::Duration> ParseDuration(std::string_view text);
 
 // A whole number in [low, high].
 absl::StatusOr<int64_t> ParseInteger(std::string_view text, int64_t low, int64_t high);
-
-// The name of `names` that takes the fewest single-character edits to reach from `name`; empty if more than a
-// third of it would have to change.
-std::string NearestName(std::string_view name, const std::vector<std::string>& names);
 
 }  // namespace attribution::config
 

@@ -17,7 +17,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "server/models/nearest_name.h"
+#include "server/text/nearest_name.h"
 
 namespace attribution::models {
 namespace {
@@ -170,7 +170,7 @@ constexpr std::array kKeys = {
 absl::Status UnknownKey(const YAML::Node& node, const std::string& name) {
   std::vector<std::string> known;
   for (const Key& key : kKeys) known.emplace_back(key.name);
-  const std::string nearest = NearestName(name, known);
+  const std::string nearest = text::NearestName(name, known);
   return Error(node, absl::CHexEscape(name.substr(0, 64)),
                nearest.empty() ? std::string("is not a key of a manifest.")
                                : absl::StrCat("is not a key of a manifest. Did you mean `", nearest, "`?"));

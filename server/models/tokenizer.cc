@@ -14,7 +14,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "server/models/token_strings.h"
-#include "server/models/utf8.h"
+#include "server/text/utf8.h"
 
 namespace attribution::models {
 namespace {
@@ -162,7 +162,7 @@ absl::StatusOr<std::vector<std::vector<int64_t>>> Tokenizer::Encode(
   std::vector<std::vector<int64_t>> encoded;
   encoded.reserve(texts.size());
   for (size_t i = 0; i < texts.size(); ++i) {
-    if (const size_t valid = ValidUtf8Prefix(texts[i]); valid != texts[i].size()) {
+    if (const size_t valid = text::ValidUtf8Prefix(texts[i]); valid != texts[i].size()) {
       return absl::InvalidArgumentError(
           absl::StrCat("The text is not UTF-8. Text ", i, ", byte ", valid, "."));
     }

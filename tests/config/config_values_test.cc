@@ -51,12 +51,5 @@ TEST(ConfigValuesTest, IntegersKeepTheirRange) {
   EXPECT_FALSE(ParseInteger("", -3, 3).ok());
 }
 
-TEST(ConfigValuesTest, NearestNameTakesTheFewestEdits) {
-  const std::vector<std::string> names = {"queue_limit", "queue_bytes", "listen"};
-  EXPECT_EQ(NearestName("queue_limt", names), "queue_limit");
-  EXPECT_EQ(NearestName("lisen", names), "listen");
-  EXPECT_EQ(NearestName("colour", names), "");
-}
-
 }  // namespace
 }  // namespace attribution::config

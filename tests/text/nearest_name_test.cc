@@ -1,8 +1,8 @@
-#include "server/models/nearest_name.h"
+#include "server/text/nearest_name.h"
 
 #include <gtest/gtest.h>
 
-namespace attribution::models {
+namespace attribution::text {
 namespace {
 
 TEST(NearestNameTest, FindsAMistypedName) {
@@ -19,4 +19,4 @@ TEST(NearestNameTest, GivesTheFirstOfEquals) { EXPECT_EQ(NearestName("abcx", {"a
 TEST(NearestNameTest, EmptyNameIsLikeNone) { EXPECT_EQ(NearestName("", {"ab"}), ""); }
 
 }  // namespace
-}  // namespace attribution::models
+}  // namespace attribution::text

@@ -1,8 +1,8 @@
-#include "server/models/utf8.h"
+#include "server/text/utf8.h"
 
 #include <cstdint>
 
-namespace attribution::models {
+namespace attribution::text {
 namespace {
 
 // Bytes of the sequence that starts with `lead`, and the range of its second byte; 0 bytes if nothing starts
@@ -44,4 +44,4 @@ size_t ValidUtf8Prefix(std::string_view text) {
   return at;
 }
 
-}  // namespace attribution::models
+}  // namespace attribution::text

@@ -1,10 +1,10 @@
-#include "server/models/utf8.h"
+#include "server/text/utf8.h"
 
 #include <gtest/gtest.h>
 
 #include <string>
 
-namespace attribution::models {
+namespace attribution::text {
 namespace {
 
 // Writes a code point without asking whether it may be written, in `bytes` bytes.
@@ -44,4 +44,4 @@ TEST(Utf8Test, SequenceCutShortIsInvalid) {
 TEST(Utf8Test, EmptyTextIsValid) { EXPECT_EQ(ValidUtf8Prefix(""), 0u); }
 
 }  // namespace
-}  // namespace attribution::models
+}  // namespace attribution::text

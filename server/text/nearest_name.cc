@@ -1,10 +1,10 @@
-#include "server/models/nearest_name.h"
+#include "server/text/nearest_name.h"
 
 #include <algorithm>
 #include <cstddef>
 #include <numeric>
 
-namespace attribution::models {
+namespace attribution::text {
 namespace {
 
 size_t EditDistance(std::string_view left, std::string_view right) {
@@ -40,4 +40,4 @@ std::string NearestName(std::string_view name, const std::vector<std::string>& k
   return best;
 }
 
-}  // namespace attribution::models
+}  // namespace attribution::text
