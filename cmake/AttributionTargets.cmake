@@ -39,6 +39,18 @@ function(attribution_library room)
   attribution_common_settings(${target} ${torch})
 endfunction()
 
+# What tests run with; it matters only to sanitizers.
+# TSAN_OPTIONS silences reports about libraries that were not built with the sanitizer; ours are still watched.
+# UBSAN_OPTIONS makes a test fail on undefined behaviour, which is only printed otherwise.
+# TBB_ENABLE_SANITIZERS keeps the TBB of OpenVINO from dlopen(RTLD_DEEPBIND), at which sanitizers end a process.
+set(
+  ATTRIBUTION_TEST_ENVIRONMENT
+  "TSAN_OPTIONS=ignore_noninstrumented_modules=1 halt_on_error=1 \
+suppressions='${PROJECT_SOURCE_DIR}/cmake/tsan-suppressions.txt'"
+  "UBSAN_OPTIONS=halt_on_error=1 print_stacktrace=1"
+  "TBB_ENABLE_SANITIZERS=1"
+)
+
 # Makes test executable `name` with GoogleTest's main and registers it with ctest under the same name.
 function(attribution_test name)
   cmake_parse_arguments(PARSE_ARGV 1 ARG "TORCH" "" "SOURCES;LIBS;LABELS")
@@ -57,7 +69,6 @@ function(attribution_test name)
     ${name}
     PROPERTIES
       LABELS "${ARG_LABELS}"
-      # Silences reports about libraries that were not built with the sanitizer; ours are still watched.
-      ENVIRONMENT "TSAN_OPTIONS=ignore_noninstrumented_modules=1 halt_on_error=1"
+      ENVIRONMENT "${ATTRIBUTION_TEST_ENVIRONMENT}"
   )
 endfunction()

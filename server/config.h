@@ -27,7 +27,7 @@ struct ServerConfig {
   std::string health_listen;  // empty: off
   std::string device = "auto";
   int64_t memory_budget_bytes = 0;  // 0: 80 % of what is free after loading
-  int32_t workers = 0;              // 0: from the CPU quota
+  int32_t workers = 0;              // 0: one, which uses every core
   int32_t intra_op_threads = 0;     // 0: from the CPU quota
   ChunkPolicy chunk_policy = ChunkPolicy::kAdaptive;
   int32_t queue_limit = 256;

@@ -27,7 +27,7 @@ constexpr char kExamples[] = R"(Examples:
   attribution query --text "The cat sat on the mat."
   attribution query minilm --text "One." --text "Two." --html rollout.html
   attribution query --preset iclr --residual-weight 0.2 --file sentences.txt --format json
-  attribution query minilm --ids 101,1996,4937,102 --rows first --top-k 5)";
+  attribution query minilm --ids 101,1996,4937,102 --preset iclr)";
 
 // Returns the name of the only model that the server has.
 absl::StatusOr<std::string> OnlyModel(Client& client) {

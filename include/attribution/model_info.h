@@ -52,7 +52,8 @@ struct ModelInfo {
   std::vector<AttentionSite> sites;
   std::vector<SkippedSite> skipped;
   int64_t resident_bytes = 0;
-  std::string load_error;  // empty unless kFailed
+  double load_seconds = 0;  // how long loading and checking took; 0 before that
+  std::string load_error;   // empty unless kFailed
 };
 
 }  // namespace attribution

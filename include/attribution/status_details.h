@@ -92,6 +92,16 @@ inline std::optional<absl::Duration> RetryDelayOf(const absl::Status& status) {
   return absl::Seconds(seconds);
 }
 
+// Makes an UNIMPLEMENTED error about `field` of the interface; `what` is not built in this version. Reason
+// NOT_IMPLEMENTED.
+inline absl::Status NotBuilt(std::string_view field, std::string_view what) {
+  absl::Status status = absl::UnimplementedError(
+      absl::StrCat(absl::string_view(what.data(), what.size()), " is not built yet. Leave ",
+                   absl::string_view(field.data(), field.size()), " unset."));
+  status.SetPayload(kFieldPayload, absl::Cord(absl::string_view(field.data(), field.size())));
+  return WithReason(std::move(status), "NOT_IMPLEMENTED");
+}
+
 // Keeps what only the operator may read, such as the whole text of a model's error. Never sent to a client.
 inline absl::Status WithLogDetail(absl::Status status, const std::string& detail) {
   status.SetPayload(kLogDetailPayload, absl::Cord(detail));

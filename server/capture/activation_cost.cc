@@ -14,14 +14,16 @@ namespace attribution::capture {
 absl::StatusOr<ActivationCost> FitActivationCost(
     const std::function<absl::StatusOr<int64_t>(int64_t batch, int64_t length)>& peak_bytes,
     int64_t max_length) {
-  const int64_t s = max_length == 0 ? 16 : std::clamp<int64_t>(max_length / 3, 1, 16);
-  const bool long_enough = max_length == 0 || 3 * s <= max_length;
-  const auto p1 = peak_bytes(1, s);
+  const int64_t longest = max_length == 0 ? 16 : std::clamp<int64_t>(max_length / 3, 1, 16);
+  constexpr int64_t kShort = 4;  // for a model that turns out to take less than the graph told
+  int64_t s = longest;
+  auto p1 = peak_bytes(1, s);
+  if (!p1.ok() && longest > kShort) p1 = peak_bytes(1, s = kShort);
   if (!p1.ok()) return p1.status();
   const auto p2 = peak_bytes(4, s);
   if (!p2.ok()) return p2.status();
-  const auto p3 = long_enough ? peak_bytes(1, 3 * s) : p1;
-  if (!p3.ok()) return p3.status();
+  const auto p3 = max_length == 0 || 3 * s <= max_length ? peak_bytes(1, 3 * s) : p1;
+  const bool long_enough = p3.ok() && (max_length == 0 || 3 * s <= max_length);
 
   const auto length = static_cast<double>(s);
   const auto by_batch = static_cast<double>(*p2 - *p1) / (3 * length);  // t + s·c

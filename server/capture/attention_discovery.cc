@@ -113,7 +113,7 @@ absl::StatusOr<DiscoveredAttention> DiscoverAttention(const torch::jit::Module& 
     result.sites.push_back(
         {site, candidate.module_path.empty() ? absl::StrCat("site.", site) : candidate.module_path,
          candidate.kind, candidate.operator_name, sightings[i].front().executions});
-    result.num_heads = site == 0 ? heads : std::min(result.num_heads, heads);
+    result.site_heads.push_back(heads);
   }
   for (const RecordedLayer& layer : last_run) {
     const int32_t site = result.site_of[layer.shape.site];

@@ -20,7 +20,7 @@ struct DiscoveredAttention {
   std::vector<AttentionSite> sites;      // in graph order
   std::vector<SkippedSite> skipped;      // with the reason
   std::vector<int32_t> execution_order;  // site of each layer, in order of execution, [L]
-  int32_t num_heads = 0;                 // the fewest of any layer
+  std::vector<int32_t> site_heads;       // heads of each site
 };
 
 // Runs the graph on every batch with all candidates observed. A candidate is a site if it runs in every

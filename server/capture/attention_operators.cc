@@ -40,7 +40,8 @@ void RunBlockedAttention(torch::jit::Stack& stack) {
 void RunTap(torch::jit::Stack& stack) {
   const auto handle = torch::jit::pop(stack).toCustomClass<ObserverHandle>();
   const auto site = static_cast<int32_t>(torch::jit::pop(stack).toInt());
-  const at::Tensor& probabilities = torch::jit::peek(stack, 0, 1).toTensor();
+  at::Tensor probabilities = torch::jit::peek(stack, 0, 1).toTensor();
+  if (probabilities.dim() == 3) probabilities = probabilities.unsqueeze(1);  // [B, S, S]: a single head
   if (probabilities.dim() != 4 || probabilities.size(2) != probabilities.size(3)) return;
 
   AttentionObserver& observer = handle->observer();

@@ -19,8 +19,9 @@ constexpr std::array<KnownInput, 3> kByPlace = {KnownInput{"input_ids", InputRol
                                                 KnownInput{"token_type_ids", InputRole::kTokenTypeIds}};
 
 // Arguments of Hugging Face models whose names say that they are none of those above.
-constexpr std::array<const char*, 6> kNeverByPlace = {
-    "position_ids", "head_mask", "inputs_embeds", "labels", "past_key_values", "encoder_hidden_states"};
+constexpr std::array<const char*, 8> kNeverByPlace = {
+    "position_ids",          "head_mask",        "inputs_embeds",       "labels", "past_key_values",
+    "encoder_hidden_states", "key_padding_mask", "src_key_padding_mask"};
 
 const KnownInput* FindByName(const std::string& name) {
   for (const KnownInput& known : kByPlace) {

@@ -24,14 +24,16 @@ std::string OwnMessage(std::string_view what) {
 
 absl::Status ModelError(const std::exception& error) {
   const std::string message = OwnMessage(error.what());
-  if (message.find("index out of range") != std::string::npos) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("An input is outside the range of an embedding. The model said: ", message,
-                     ". Check the token ids and the length of each sequence."));
+  // Of an embedding, and of a table that is indexed like a tensor.
+  if (message.find("index out of range") != std::string::npos ||
+      message.find("is out of bounds for dimension") != std::string::npos) {
+    return InvalidField(
+        "input", absl::StrCat("An input is outside the range of an embedding. The model said: ", message,
+                              ". Check the token ids and the length of each sequence."));
   }
-  return WithLogDetail(absl::InternalError(absl::StrCat("The model failed while it ran. It said: ", message,
-                                                        ". The server's log has the whole message.")),
-                       error.what());
+  const std::string sentence = absl::StrCat("The model failed while it ran. It said: ", message,
+                                            ". The server's log has the whole message.");
+  return WithLogDetail(WithReason(absl::InternalError(sentence), "MODEL_FAILED"), error.what());
 }
 
 GraphPlan::GraphPlan(const std::shared_ptr<torch::jit::Graph>& graph, const std::string& name)

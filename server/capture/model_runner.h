@@ -7,7 +7,6 @@
 
 #include <ATen/core/Tensor.h>
 #include <c10/core/Device.h>
-#include <c10/core/ScalarType.h>
 
 #include <cstdint>
 #include <memory>
@@ -42,16 +41,16 @@ struct ActivationCost {
 
 // What loading found out about a model.
 struct ModelDescription {
-  std::vector<RunnerInput> inputs;       // in the order of `forward`
-  std::vector<AttentionSite> sites;      // in graph order; executions > 0 for each
-  std::vector<SkippedSite> skipped;      // with the reason
-  std::vector<int32_t> execution_order;  // site of each attention layer, in order of execution, [L]
-  int32_t num_heads = 0;
+  std::vector<RunnerInput> inputs;         // in the order of `forward`
+  std::vector<AttentionSite> sites;        // in graph order; executions > 0 for each
+  std::vector<SkippedSite> skipped;        // with the reason
+  std::vector<int32_t> execution_order;    // site of each attention layer, in order of execution, [L]
+  std::vector<int32_t> site_heads;         // heads of each site
+  int32_t num_heads = 0;                   // the most of any site
   int64_t vocabulary_size = 0;             // 0: unknown
   int64_t token_type_vocabulary_size = 0;  // 0: unknown
   int64_t max_sequence_length = 0;         // 0: no limit of its own
   int64_t resident_bytes = 0;              // parameters and buffers
-  at::ScalarType dtype = at::kFloat;       // of the attention probabilities
   c10::Device device = c10::Device(c10::kCPU);
   ActivationCost activation_cost;
 

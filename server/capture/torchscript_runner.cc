@@ -54,9 +54,13 @@ class TorchScriptRunner : public ModelRunner {
   const ModelDescription& description() const override { return description_; }
 
   absl::Status Run(const std::vector<at::Tensor>& inputs, AttentionObserver& observer) const override {
-    std::vector<at::Tensor> on_device;
-    for (const at::Tensor& input : inputs) on_device.push_back(input.to(description_.device));
-    return plan_.Run(StackOf(module_, on_device), &observer).status();
+    try {
+      std::vector<at::Tensor> on_device;
+      for (const at::Tensor& input : inputs) on_device.push_back(input.to(description_.device));
+      return plan_.Run(StackOf(module_, on_device), &observer).status();
+    } catch (const std::exception& error) {
+      return ModelError(error);
+    }
   }
 
  private:
@@ -122,11 +126,14 @@ int64_t ResidentBytes(const torch::jit::Module& module) {
   return bytes;
 }
 
-at::ScalarType DtypeOf(const torch::jit::Module& module) {
-  for (const at::Tensor& tensor : module.parameters()) {
-    if (tensor.is_floating_point()) return tensor.scalar_type();
+// Eager attention holds scores, probabilities and a temporary of one layer together, [B, H, S, S] float32
+// each. On the short runs at load other tensors are larger and hide them.
+double LeastBytesPerCell(const ModelDescription& description) {
+  constexpr double kMatricesTogether = 3;
+  for (const AttentionSite& site : description.sites) {
+    if (site.kind == SiteKind::kTapped) return kMatricesTogether * description.num_heads * sizeof(float);
   }
-  return at::kFloat;
+  return 0;
 }
 
 absl::StatusOr<std::unique_ptr<ModelRunner>> Load(const std::string& path, const LoadOptions& options) {
@@ -136,7 +143,6 @@ absl::StatusOr<std::unique_ptr<ModelRunner>> Load(const std::string& path, const
 
   ModelDescription description;
   description.device = options.device;
-  description.dtype = DtypeOf(module);
   description.resident_bytes = ResidentBytes(module);
   auto inputs = BindForwardInputs(module.get_method("forward").function().getSchema(), options.input_names);
   if (!inputs.ok()) return inputs.status();
@@ -169,13 +175,17 @@ absl::StatusOr<std::unique_ptr<ModelRunner>> Load(const std::string& path, const
   description.sites = std::move(attention->sites);
   description.skipped = std::move(attention->skipped);
   description.execution_order = std::move(attention->execution_order);
-  description.num_heads = attention->num_heads;
+  description.site_heads = std::move(attention->site_heads);
+  for (const int32_t heads : description.site_heads)
+    description.num_heads = std::max(description.num_heads, heads);
   auto unmeasured = std::make_unique<TorchScriptRunner>(module, plan, description);
   const auto cost =
       FitActivationCost([&](int64_t batch, int64_t length) { return PeakBytes(*unmeasured, batch, length); },
                         description.max_sequence_length);
   if (!cost.ok()) return cost.status();
   description.activation_cost = *cost;
+  description.activation_cost.bytes_per_cell =
+      std::max(description.activation_cost.bytes_per_cell, LeastBytesPerCell(description));
   return std::make_unique<TorchScriptRunner>(std::move(module), std::move(plan), std::move(description));
 }
 

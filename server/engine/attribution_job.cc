@@ -60,12 +60,29 @@ void AttributionJob::Start() {
   services_.intake.Submit([self = shared_from_this()] { self->Prepare(); });
 }
 
+absl::Status AttributionJob::Guarded(const std::function<absl::Status()>& step) {
+  try {
+    return step();
+  } catch (const std::exception& error) {
+    const std::string what = error.what();
+    const std::string sentence =
+        absl::StrCat("The computation failed. It said: ", what.substr(0, what.find('\n')),
+                     ". The server's log has the whole message.");
+    return WithLogDetail(WithReason(absl::InternalError(sentence), "COMPUTATION_FAILED"), what);
+  }
+}
+
 void AttributionJob::Prepare() {
-  if (absl::Status status = StopReason(); !status.ok()) return Finish(status);
+  const absl::Status status = Guarded([this] { return AskAdmission(); });
+  if (!status.ok()) Finish(status);
+}
+
+absl::Status AttributionJob::AskAdmission() {
+  if (absl::Status status = StopReason(); !status.ok()) return status;
   auto model = services_.models.Find(request_.model, request_.model_version);
-  if (!model.ok()) return Finish(model.status());
+  if (!model.ok()) return model.status();
   auto prepared = PrepareRequest(std::move(request_), services_.limits, *std::move(model));
-  if (!prepared.ok()) return Finish(prepared.status());
+  if (!prepared.ok()) return prepared.status();
   prepared_ = *std::move(prepared);
   result_.emplace(prepared_->layers.size());
 
@@ -84,33 +101,42 @@ void AttributionJob::Prepare() {
   }
   // Whoever cancelled before the ticket was known could not tell admission; a ticket that is done is ignored.
   if (cancelled_) services_.admission.Cancel(ticket, StopReason());
+  return absl::OkStatus();
 }
 
 void AttributionJob::OnAdmission(absl::StatusOr<admission::Grant> grant) {
   if (!grant.ok()) return Finish(grant.status());
   grant_ = *std::move(grant);
-  Tell(MakeAdmitted());
+  const absl::Status told = Guarded([this] {
+    Tell(MakeAdmitted());
+    return absl::OkStatus();
+  });
+  if (!told.ok()) return Finish(told);
   RecordAdmission(services_.metrics, *grant_, services_.now() - arrival_);
-  services_.workers.Submit([self = shared_from_this()] { self->RunChunk(); });
+  QueueChunk();
+}
+
+void AttributionJob::QueueChunk() {
+  const auto self = shared_from_this();
+  services_.workers.Submit([self] { self->RunChunk(); }, [self] { self->AfterChunk(); });
 }
 
 void AttributionJob::RunChunk() {
-  absl::Status status = StopReason();
-  if (status.ok()) {
-    try {
-      status = ComputeChunk(grant_->plan.chunks[next_chunk_]);
-    } catch (const std::exception& error) {  // torch throws where it runs out of memory
-      const std::string what = error.what();
-      status = absl::InternalError(
-          absl::StrCat("The computation failed. Torch said: ", what.substr(0, what.find('\n')),
-                       ". The server's log has the whole message."));
-      status = WithLogDetail(std::move(status), what);
-    }
+  chunk_status_ = Guarded([this] {
+    const absl::Status status = StopReason();
+    return status.ok() ? ComputeChunk(grant_->plan.chunks[next_chunk_]) : status;
+  });
+}
+
+void AttributionJob::AfterChunk() {
+  if (!chunk_status_.ok()) return Finish(chunk_status_);
+  if (++next_chunk_ < grant_->plan.chunks.size()) {
+    return sink_->WhenWritable([self = shared_from_this()] { self->QueueChunk(); });
   }
-  if (!status.ok()) return Finish(status);
-  if (++next_chunk_ == grant_->plan.chunks.size()) return FinishWithResult();
-  sink_->WhenWritable(
-      [self = shared_from_this()] { self->services_.workers.Submit([self] { self->RunChunk(); }); });
+  Finish(Guarded([this] {
+    Tell(MakeResult());
+    return absl::OkStatus();
+  }));
 }
 
 absl::Status AttributionJob::ComputeChunk(const admission::Chunk& chunk) {
@@ -175,7 +201,7 @@ absl::Status AttributionJob::TellChunk(const admission::Chunk& chunk, const Chun
   return absl::OkStatus();
 }
 
-void AttributionJob::FinishWithResult() {
+AttributionResult AttributionJob::MakeResult() {
   AttributionResult result = result_->Build(prepared_->layers, prepared_->model->runner->description().sites,
                                             prepared_->output.layer_metrics);
   result.measured_peak_bytes = counter_.peak_bytes();
@@ -185,8 +211,7 @@ void AttributionJob::FinishWithResult() {
   result.total_seconds = absl::ToDoubleSeconds(services_.now() - arrival_);
   result.num_chunks = static_cast<int32_t>(grant_->plan.chunks.size());
   RecordPeak(services_.metrics, result.measured_peak_bytes, grant_->plan.estimated_peak_bytes);
-  Tell(std::move(result));
-  Finish(absl::OkStatus());
+  return result;
 }
 
 void AttributionJob::Finish(const absl::Status& status) {

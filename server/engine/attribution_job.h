@@ -1,7 +1,7 @@
 // AttributionJob takes one request through the house: check, admit, run its chunks, tell its events, finish.
 //
-//   Start ─▶ Prepare ─▶ (admission) ─▶ OnAdmission ─▶ RunChunk ─▶ … ─▶ RunChunk ─▶ Finish
-//             intake      waits           any thread     workers, one at a time
+//   Start ─▶ Prepare ─▶ (admission) ─▶ OnAdmission ─▶ RunChunk ─▶ AfterChunk ─▶ RunChunk ─▶ … ─▶ Finish
+//             intake      waits           any thread     a worker, which AfterChunk finds idle again
 //
 // Steps of one job never overlap, each hands over to the next, and Finish comes exactly once from whichever
 // step ends it. Between steps no thread belongs to the job. Cancel may be called from any thread at any time.
@@ -55,13 +55,18 @@ class AttributionJob final : public AttributionCall, public std::enable_shared_f
 
  private:
   void Prepare();
+  absl::Status AskAdmission();
   void OnAdmission(absl::StatusOr<admission::Grant> grant);
+  void QueueChunk();
   void RunChunk();
+  void AfterChunk();
   absl::Status ComputeChunk(const admission::Chunk& chunk);
   absl::Status TellChunk(const admission::Chunk& chunk, const ChunkFold& fold);
-  void FinishWithResult();
+  AttributionResult MakeResult();
   void Finish(const absl::Status& status);
 
+  // Runs one step of the job. What it throws, such as running out of memory, becomes INTERNAL.
+  static absl::Status Guarded(const std::function<absl::Status()>& step);
   // OK, or why the job must stop now: cancelled, or past its deadline.
   absl::Status StopReason() const;
   void Tell(Event event) { sink_->OnEvent(std::move(event)); }
@@ -85,6 +90,7 @@ class AttributionJob final : public AttributionCall, public std::enable_shared_f
   std::optional<admission::Grant> grant_;
   std::optional<ResultBuilder> result_;
   size_t next_chunk_ = 0;
+  absl::Status chunk_status_;  // of the chunk that ran last
   memory::AllocationCounter counter_;
   int64_t unsent_bytes_ = 0;  // of the current chunk
   absl::Duration forward_time_;

@@ -6,6 +6,7 @@
 #include <chrono>
 
 #include "absl/strings/str_cat.h"
+#include "attribution/status_details.h"
 #include "server/memory/allocation_counter.h"
 
 namespace attribution::engine {
@@ -25,15 +26,25 @@ ChunkFold::ChunkFold(const PreparedRequest& request, int64_t first, int64_t coun
                         options);
     longest = std::max(longest, length);
   }
+  padded_length_ = longest;
   spare_ = at::empty({longest * longest}, options);
 }
 
 bool ChunkFold::BeginLayer(const capture::LayerShape& shape) {
+  if (!status_.ok()) return false;
+  const std::vector<int32_t>& order = request_.model->runner->description().execution_order;
+  if (executions_ == order.size() || order[executions_] != shape.site ||
+      shape.batch != static_cast<int64_t>(folds_.size()) || shape.length < padded_length_) {
+    status_ = AttentionChanged();
+    return false;
+  }
   ++executions_;
   if (!request_.layers.Selects(shape.site)) return false;
   ++layer_;
   const bool measure = request_.output.layer_metrics || layer_ == request_.options.layer_idx;
-  for (rollout::SequenceFold& fold : folds_) fold.BeginLayer(layer_, measure);
+  const bool fold = layer_ >= request_.options.start_layer && layer_ <= request_.options.end_layer;
+  if (!measure && !fold) return false;
+  for (rollout::SequenceFold& sequence : folds_) sequence.BeginLayer(layer_, measure);
   layer_statistics_.assign(folds_.size(), {});
   return true;
 }
@@ -66,10 +77,17 @@ bool ChunkFold::EndLayer() {
 }
 
 absl::Status ChunkFold::Finish() const {
-  if (!status_.ok() || layer_ >= last_layer_) return status_;
-  return absl::InternalError(absl::StrCat("The model ran fewer attention layers than at load. It ran ",
-                                          layer_ + 1, " of ", request_.layers.size(),
-                                          ". Report this with the model's graph."));
+  return !status_.ok() || layer_ >= last_layer_ ? status_ : AttentionChanged();
+}
+
+absl::Status ChunkFold::AttentionChanged() const {
+  return WithReason(
+      absl::FailedPreconditionError(absl::StrCat(
+          "The model's attention is not what it was at load. Layers or their shapes depend on the input; "
+          "this one ran ",
+          executions_, " as expected of ", request_.model->runner->description().execution_order.size(),
+          ". Use a model whose every input runs the same layers over the input's own positions.")),
+      "ATTENTION_CHANGED");
 }
 
 }  // namespace attribution::engine

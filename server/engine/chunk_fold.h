@@ -46,6 +46,7 @@ class ChunkFold : public capture::AttentionObserver {
   const rollout::SequenceFold& fold(int64_t i) const { return folds_[i]; }
 
  private:
+  absl::Status AttentionChanged() const;
   void Fold(int64_t sequence, int64_t first_row, const at::Tensor& probabilities);
 
   const PreparedRequest& request_;
@@ -56,7 +57,8 @@ class ChunkFold : public capture::AttentionObserver {
   at::Tensor spare_;
   std::vector<rollout::AttentionStatistics> layer_statistics_;  // of the current layer
   int32_t layer_ = -1;                                          // the current one
-  size_t executions_ = 0;                                       // of any site
+  int64_t padded_length_ = 0;
+  size_t executions_ = 0;  // of any site
   absl::Status status_;
   absl::Duration fold_time_;
 };

@@ -66,7 +66,8 @@ class TorchEngine final : public Engine {
   bool Drain(absl::Duration grace) override;
 
  private:
-  void LoadModels();
+  void OnModelState(const ModelInfo& info);
+  void SetBudgetGauge();
   void ExpireWaiting();
   void OnJobFinished(const AttributionCall* job);
   // Returns whether no job is left, after `patience` at the latest.
@@ -132,16 +133,29 @@ TorchEngine::TorchEngine(const EngineOptions& options, c10::Device device, telem
           [this](int32_t busy) { metrics_.Set(MetricId::kWorkersBusy, {device_name_}, busy); }) {
   metrics_.DeclareDevice(device_name_);
   metrics_.Set(MetricId::kWorkers, {device_name_}, options.workers > 0 ? options.workers : kDefaultWorkers);
-  models_.Watch([this](const ModelInfo& info) {
-    if (info.state != ModelState::kServing) return;
-    metrics_.DeclareModel(info.name, info.version, device_name_);
-    metrics_.Set(MetricId::kModelLoaded, {info.name, info.version, device_name_}, 1);
-    metrics_.Set(MetricId::kModelResidentBytes, {info.name, info.version, device_name_},
-                 static_cast<double>(info.resident_bytes));
-  });
+  SetBudgetGauge();
+  models_.Watch([this](const ModelInfo& info) { OnModelState(info); });
+}
+
+// Hears a change before anyone else does, so that the numbers are right when a model is said to serve.
+void TorchEngine::OnModelState(const ModelInfo& info) {
+  const bool serving = info.state == ModelState::kServing;
+  metrics_.DeclareModel(info.name, info.version, device_name_);
+  metrics_.Set(MetricId::kModelLoaded, {info.name, info.version, device_name_}, serving ? 1 : 0);
+  metrics_.Set(MetricId::kModelResidentBytes, {info.name, info.version, device_name_},
+               static_cast<double>(info.resident_bytes));
+  if (info.load_seconds == 0) return;  // nothing was loaded
+  metrics_.Observe(MetricId::kModelLoadSeconds, {info.name, info.version, device_name_}, info.load_seconds);
+  if (options_.memory_budget_bytes == 0) budget_.SetBudget(DefaultBudget(device_));
+  SetBudgetGauge();
+}
+
+void TorchEngine::SetBudgetGauge() {
+  metrics_.Set(MetricId::kMemoryBudgetBytes, {device_name_}, static_cast<double>(budget_.budget_bytes()));
 }
 
 TorchEngine::~TorchEngine() {
+  models_.StopLoading();
   Drain(absl::ZeroDuration());
   {
     const std::lock_guard lock(mutex_);
@@ -160,14 +174,8 @@ absl::Status TorchEngine::Start() {
     changed_.notify_all();
   });
   timer_ = std::thread([this] { ExpireWaiting(); });
-  loader_ = std::thread([this] { LoadModels(); });
+  loader_ = std::thread([this] { models_.LoadAll(); });
   return absl::OkStatus();
-}
-
-void TorchEngine::LoadModels() {
-  models_.LoadAll();
-  if (options_.memory_budget_bytes == 0) budget_.SetBudget(DefaultBudget(device_));
-  metrics_.Set(MetricId::kMemoryBudgetBytes, {device_name_}, static_cast<double>(budget_.budget_bytes()));
 }
 
 // Ends waiting requests whose time is up.

@@ -11,6 +11,20 @@ namespace attribution::engine {
 
 using telemetry::MetricId;
 
+namespace {
+
+// Bounds what a client can make the log hold, in bytes a value. The model's own errors may be longer.
+constexpr size_t kLongestLogged = 256;
+constexpr size_t kLongestDetail = 16 << 10;
+
+std::string ErrorForLog(const absl::Status& status) {
+  const std::optional<std::string> detail = LogDetailOf(status);
+  return detail.has_value() ? detail->substr(0, kLongestDetail)
+                            : std::string(status.message()).substr(0, kLongestLogged);
+}
+
+}  // namespace
+
 void RecordAdmission(telemetry::Metrics& metrics, const admission::Grant& grant,
                      absl::Duration since_arrival) {
   metrics.Observe(MetricId::kAdmissionEstimatedBytes, {},
@@ -66,11 +80,10 @@ void RecordRequest(telemetry::Metrics& metrics, const RequestIdentity& identity,
   telemetry::Log(ours ? telemetry::LogLevel::kError : telemetry::LogLevel::kInfo, "Request ended.",
                  {{"request_id", identity.request_id},
                   {"peer", identity.peer},
-                  {"model", identity.model},
+                  {"model", identity.model.substr(0, kLongestLogged)},
                   {"outcome", outcome},
                   {"seconds", absl::ToDoubleSeconds(since_arrival)},
-                  {"error", std::string(ours ? LogDetailOf(status).value_or(std::string(status.message()))
-                                             : std::string(status.message()))}});
+                  {"error", ErrorForLog(status)}});
 }
 
 }  // namespace attribution::engine

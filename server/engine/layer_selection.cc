@@ -43,6 +43,13 @@ absl::Status NothingCaptured(const capture::ModelDescription& description, const
 
 absl::StatusOr<LayerSelection> LayerSelection::Make(const capture::ModelDescription& description,
                                                     const std::string& pattern, const std::string& model) {
+  constexpr size_t kLongestPattern = 1024;  // bytes
+  if (pattern.size() > kLongestPattern) {
+    return InvalidField(
+        "options.attention_layer_pattern",
+        absl::StrCat("attention_layer_pattern is too long. It has ", pattern.size(), " bytes; at most ",
+                     kLongestPattern, " are taken. Shorten the expression."));
+  }
   const RE2 expression(pattern, RE2::Quiet);
   if (!expression.ok()) {
     return InvalidField(

@@ -12,19 +12,33 @@ namespace {
 
 using models::ResidentModel;
 
-absl::Status NotBuilt(const char* field, const char* what) {
-  const std::string sentence = absl::StrCat(what, " is not built yet. Leave ", field, " unset.");
-  return WithReason(absl::UnimplementedError(sentence), "NOT_IMPLEMENTED");
-}
-
 absl::Status CheckOutput(const OutputSelection& output) {
   if (output.layer_matrices) return NotBuilt("output.layer_matrices", "Sending the attention of every layer");
+  if (output.rows.kind != RowSelection::Kind::kIndices && !output.rows.indices.empty()) {
+    return InvalidField("output.rows.indices",
+                        "Row indices are given for another kind of rows. Set rows.kind to KIND_INDICES.");
+  }
   if (output.rows.kind != RowSelection::Kind::kAll) return NotBuilt("output.rows", "Selecting rows");
   if (output.top_k < 0) {
     return InvalidField("output.top_k",
                         absl::StrCat("top_k is negative. It is ", output.top_k, "; 0 means none."));
   }
   if (output.top_k > 0) return NotBuilt("output.top_k", "Sending the largest cells");
+  return absl::OkStatus();
+}
+
+// Whether every layer that the rollout or the metrics take has the head that is asked for.
+absl::Status CheckHead(const ResolvedOptions& options, const LayerSelection& layers,
+                       const std::vector<int32_t>& site_heads) {
+  if (!options.head.has_value()) return absl::OkStatus();
+  for (int32_t layer = 0; layer < layers.size(); ++layer) {
+    const bool folded = layer >= options.start_layer && layer <= options.end_layer;
+    const int32_t heads = site_heads[layers.SiteOf(layer)];
+    if ((!folded && layer != options.layer_idx) || *options.head < heads) continue;
+    return InvalidField("options.head",
+                        absl::StrCat("Head number out of range. head is ", *options.head, "; layer ", layer,
+                                     " has ", heads, " heads. Choose a head that every layer has."));
+  }
   return absl::OkStatus();
 }
 
@@ -112,6 +126,7 @@ absl::StatusOr<PreparedRequest> PrepareRequest(AttributionRequest request, const
   if (!layers.ok()) return layers.status();
   auto options = rollout::ResolveOptions(request.options, layers->size(), description.num_heads);
   if (!options.ok()) return options.status();
+  if (absl::Status status = CheckHead(*options, *layers, description.site_heads); !status.ok()) return status;
   if (options->chunk_policy == ChunkPolicy::kServerDefault)
     options->chunk_policy = limits.default_chunk_policy;
   if (absl::Status status = CheckOutput(request.output); !status.ok()) return status;

@@ -4,11 +4,11 @@
 #ifndef SERVER_ENGINE_WORKER_POOL_H_
 #define SERVER_ENGINE_WORKER_POOL_H_
 
+#include <condition_variable>
 #include <cstdint>
 #include <deque>
 #include <functional>
 #include <mutex>
-#include <semaphore>
 #include <thread>
 #include <vector>
 
@@ -28,19 +28,26 @@ class WorkerPool {
   WorkerPool(const WorkerPool&) = delete;
   WorkerPool& operator=(const WorkerPool&) = delete;
 
-  // Queues a task. It must not throw and must not wait for another task.
-  void Submit(std::function<void()> task);
+  // Queues a task, and what its thread does right after it when it already counts as idle: telling that the
+  // task is over. Neither may throw or wait for another task. `afterwards` may be empty.
+  void Submit(std::function<void()> task, std::function<void()> afterwards = nullptr);
 
  private:
+  struct Task {
+    std::function<void()> run;
+    std::function<void()> afterwards;
+  };
+
   void RunTasks();
 
   const std::function<void()> prepare_thread_;
   const std::function<void(int32_t)> on_busy_;
 
-  std::counting_semaphore<> due_{0};  // one for each task, and one for each thread when it is to end
   std::mutex mutex_;
-  std::deque<std::function<void()>> tasks_ ABSL_GUARDED_BY(mutex_);
+  std::condition_variable changed_;  // a task came, or the threads are to end
+  std::deque<Task> tasks_ ABSL_GUARDED_BY(mutex_);
   int32_t busy_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool ending_ ABSL_GUARDED_BY(mutex_) = false;
 
   std::vector<std::thread> threads_;  // last: they use all of the above
 };

@@ -8,6 +8,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "attribution/status_details.h"
 #include "server/models/model_repository.h"
@@ -69,6 +70,8 @@ absl::Status ModelStore::Scan() {
 
 void ModelStore::LoadAll() {
   for (const BundlePaths& bundle : to_load_) {
+    if (stop_loading_) return;
+    const absl::Time start = absl::Now();
     absl::StatusOr<std::shared_ptr<const ResidentModel>> model = LoadBundle(bundle, options_.device, loader_);
     Entry entry;
     if (model.ok()) {
@@ -82,6 +85,7 @@ void ModelStore::LoadAll() {
                                    " failed to load: ", *detail));
       }
     }
+    entry.info.load_seconds = absl::ToDoubleSeconds(absl::Now() - start);
     Set(bundle.name, bundle.version, std::move(entry));
   }
 }

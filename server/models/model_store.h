@@ -8,6 +8,7 @@
 
 #include <c10/core/Device.h>
 
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -50,6 +51,9 @@ class ModelStore {
   // once.
   void LoadAll();
 
+  // Makes LoadAll() end before the next bundle; what was left is not told. Any thread.
+  void StopLoading() { stop_loading_ = true; }
+
   // Returns a model to run. `version` is a number in decimal; empty: the newest that serves, else what the
   // newest says.
   //   NOT_FOUND            no such model or version; names those there are.
@@ -85,6 +89,7 @@ class ModelStore {
 
   const ModelStoreOptions options_;
   const ModelLoader loader_;
+  std::atomic<bool> stop_loading_ = false;
   std::vector<BundlePaths> to_load_;  // by Scan(), for LoadAll()
 
   // Held while a change is made and told, so that all listeners hear all changes in one order. Taken before

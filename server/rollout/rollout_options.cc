@@ -22,12 +22,6 @@ absl::StatusOr<int32_t> ResolveLayer(const char* name, int32_t layer, int32_t nu
   return layer < 0 ? layer + num_layers : layer;
 }
 
-absl::Status NotBuilt(const char* field, absl::string_view choice, absl::string_view instead) {
-  absl::Status status = absl::UnimplementedError(absl::StrCat(choice, " is not built yet. ", instead));
-  status.SetPayload(kFieldPayload, absl::Cord(field));
-  return WithReason(std::move(status), "NOT_IMPLEMENTED");
-}
-
 absl::Status CheckPreset(Preset preset) {
   const char* name = nullptr;
   switch (preset) {
@@ -49,7 +43,7 @@ absl::Status CheckPreset(Preset preset) {
                         absl::StrCat("Unknown preset. Its number is ", static_cast<int>(preset),
                                      ". Use PRESET_ABNAR_2020 or PRESET_ICLR_METRICS."));
   }
-  return NotBuilt("options.preset", name, "Use PRESET_ABNAR_2020 or PRESET_ICLR_METRICS.");
+  return NotBuilt("options.preset", name);
 }
 
 // Written as "not inside", so that NaN is outside.
@@ -83,17 +77,16 @@ absl::Status CheckCounts(const AttributionOptions& options, int32_t num_heads) {
 
 absl::Status CheckBuilt(const AttributionOptions& options) {
   if (options.discard_ratio.value_or(0.0) > 0.0) {
-    return NotBuilt("options.discard_ratio", "discard_ratio", "Leave it unset or 0.");
+    return NotBuilt("options.discard_ratio", "discard_ratio");
   }
-  if (options.include_padding)
-    return NotBuilt("options.include_padding", "include_padding", "Leave it false.");
+  if (options.include_padding) return NotBuilt("options.include_padding", "include_padding");
   switch (options.causal_correction) {
     case CausalCorrection::kNone:
       return absl::OkStatus();
     case CausalCorrection::kUniformRatio:
-      return NotBuilt("options.causal_correction", "CAUSAL_CORRECTION_UNIFORM_RATIO", "Leave it unset.");
+      return NotBuilt("options.causal_correction", "CAUSAL_CORRECTION_UNIFORM_RATIO");
     case CausalCorrection::kDropFirst:
-      return NotBuilt("options.causal_correction", "CAUSAL_CORRECTION_DROP_FIRST", "Leave it unset.");
+      return NotBuilt("options.causal_correction", "CAUSAL_CORRECTION_DROP_FIRST");
   }
   return InvalidField("options.causal_correction",
                       absl::StrCat("Unknown causal correction. Its number is ",

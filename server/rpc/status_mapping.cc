@@ -79,7 +79,7 @@ absl::Status NotBuiltYet(const char* what) {
       absl::UnimplementedError(absl::StrCat(what,
                                             " is not built yet. It is in the .proto, and this "
                                             "version of the server cannot do it; do not retry.")),
-      "NOT_BUILT_YET");
+      "NOT_IMPLEMENTED");
 }
 
 }  // namespace attribution::rpc

@@ -1,31 +1,36 @@
 // attribution-bench compares attribution with the plain forward pass of the same TorchScript file.
 //
 // A program of its own rather than Google Benchmark, which runs one function many times before the next: here
-// every round runs each contender once, so that a machine that is slow for a while is slow for all of them,
-// and a second plain forward in each round (the A/A control) shows how far two equal things differ.
-#include <ATen/Parallel.h>
-
+// every round gives each contender one turn, so that a machine that is slow for a while is slow for all of
+// them, and a second plain forward in each round (the A/A control) shows how far two equal things differ.
+//
+// Each contender computes in a process of its own: this program again, or the server. Two teams of OpenMP
+// threads in one process are more threads than it has cores; libgomp then puts threads to sleep that would
+// have waited awake, and waking them makes whoever runs many small parallel regions look slow.
 #include <algorithm>
+#include <csignal>
 #include <cstdint>
 #include <cstdlib>
-#include <functional>
+#include <exception>
 #include <iostream>
 #include <map>
-#include <random>
+#include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "server/telemetry/logging.h"
+#include "tests/benchmark/child_protocol.h"
 #include "tests/benchmark/in_process.h"
 #include "tests/benchmark/plain_forward.h"
 #include "tests/benchmark/ratios.h"
+#include "tests/benchmark/rounds.h"
 #ifdef ATTRIBUTION_BENCH_CLIENT
-#include "absl/time/clock.h"
-#include "attribution/client.h"
+#include "tests/benchmark/over_grpc.h"
 #endif
 
 namespace attribution::benchmark {
@@ -38,12 +43,14 @@ constexpr char kUsage[] =
     "  --model       model to run (minilm)\n"
     "  --server      attribution-server on the same repository, with one worker of as many threads\n"
     "  --rounds      rounds of each shape (9)\n"
-    "  --threads     threads of every contender (one a core)\n";
+    "  --threads     threads of every contender (one a core)\n"
+    "  --contender   plain or engine: be this contender, for the attribution-bench that started this one\n";
 
 struct Arguments {
   std::string repository;
   std::string model = "minilm";
   std::string server;
+  std::string contender;
   int rounds = 9;
   int threads = static_cast<int>(std::thread::hardware_concurrency());
 };
@@ -57,7 +64,8 @@ Arguments Parse(const std::vector<std::string>& words) {
   Arguments arguments;
   const std::map<std::string, std::string*> texts = {{"--repository", &arguments.repository},
                                                      {"--model", &arguments.model},
-                                                     {"--server", &arguments.server}};
+                                                     {"--server", &arguments.server},
+                                                     {"--contender", &arguments.contender}};
   const std::map<std::string, int*> numbers = {{"--rounds", &arguments.rounds},
                                                {"--threads", &arguments.threads}};
   for (size_t i = 0; i < words.size(); i += 2) {
@@ -77,132 +85,91 @@ Arguments Parse(const std::vector<std::string>& words) {
   return arguments;
 }
 
-struct Shape {
-  int64_t batch = 0;
-  int64_t length = 0;
-};
-
-// Random ids, every position valid, metrics only: preset and everything else at their defaults.
-AttributionRequest RequestOf(const Shape& shape, const ModelInfo& model) {
-  std::mt19937 generator(1);
-  const int64_t vocabulary = model.vocabulary_size > 0 ? model.vocabulary_size : 1000;
-  TokenBatch batch;
-  for (int64_t b = 0; b < shape.batch; ++b) {
-    TokenSequence sequence;
-    for (int64_t i = 0; i < shape.length; ++i) sequence.input_ids.push_back(generator() % vocabulary);
-    batch.sequences.push_back(std::move(sequence));
-  }
-  AttributionRequest request;
-  request.model = model.name;
-  request.input = std::move(batch);
-  return request;
-}
-
-struct Contender {
-  std::string name;
-  std::function<double()> run;  // returns seconds
-  std::vector<double> seconds;
-};
-
-// Runs every contender once a round, every second round in the opposite order.
-void Measure(std::vector<Contender>& contenders, int rounds) {
-  constexpr int kWarmUps = 2;  // TorchScript specialises a graph in its first two runs
-  for (Contender& contender : contenders) {
-    for (int i = 0; i < kWarmUps; ++i) contender.run();
-  }
-  for (int round = 0; round < rounds; ++round) {
-    std::cerr << "round " << round + 1 << " of " << rounds << std::endl;
-    for (size_t i = 0; i < contenders.size(); ++i) {
-      Contender& contender = contenders[round % 2 == 0 ? i : contenders.size() - 1 - i];
-      contender.seconds.push_back(contender.run());
-    }
+// Is one of the contenders, until standard input ends.
+void BeContender(const Arguments& arguments) {
+  telemetry::SetUpLogging(telemetry::LogFormat::kText, telemetry::LogLevel::kWarning);
+  if (arguments.contender == "engine") {
+    InProcess engine(arguments.repository, arguments.model, arguments.threads);
+    std::cout << LineOf(engine.model()) << std::endl;
+    AnswerRequests(engine);
+  } else if (arguments.contender == "plain") {
+    std::string line;
+    if (!std::getline(std::cin, line)) return;
+    PlainForward plain(arguments.repository, ModelFactsOf(line), arguments.threads);
+    AnswerRequests(plain);
+  } else {
+    ExitWithUsage();
   }
 }
-
-std::string Megabytes(double bytes) { return absl::StrFormat("%.1f MB", bytes / 1e6); }
 
 struct Report {
   std::vector<std::string> times;
   std::vector<std::string> memory;
 };
 
-void MeasureShape(const Shape& shape, int rounds, PlainForward& plain, InProcess& in_process,
-                  const std::function<double(const AttributionRequest&)>& over_grpc, Report& report) {
-  const AttributionRequest request = RequestOf(shape, in_process.model());
-  plain.SetBatch(std::get<TokenBatch>(request.input).sequences);
-  AttributionResult result;
-  std::vector<Contender> contenders = {{"plain forward", [&] { return plain.Run(); }, {}},
-                                       {"A/A control", [&] { return plain.Run(); }, {}},
-                                       {"in process",
-                                        [&] {
-                                          InProcess::Run run = in_process.Attribute(request);
-                                          result = std::move(run.result);
-                                          return run.seconds;
-                                        },
-                                        {}}};
-  if (over_grpc) contenders.push_back({"over gRPC", [&] { return over_grpc(request); }, {}});
-  Measure(contenders, rounds);
-
+// `measurements`: plain forward, A/A control, in process and perhaps over gRPC.
+void AddShape(const Shape& shape, int64_t repetitions, const ModelFacts& model,
+              const std::vector<Measurement>& measurements, Report& report) {
   const std::string name = absl::StrCat(shape.batch, " x ", shape.length);
-  const std::vector<double>& baseline = contenders[0].seconds;
-  std::string line = absl::StrFormat("%-9s  %7.3f s      ", name, Median(baseline));
-  for (size_t i = 1; i < contenders.size(); ++i)
-    absl::StrAppendFormat(&line, "  %-22s", ToString(RatioOf(contenders[i].seconds, baseline)));
+  const std::vector<double>& baseline = measurements[0].seconds;
+  std::string line = absl::StrFormat("%-9s  %4d  %10.2f ms", name, repetitions, 1e3 * Median(baseline));
+  for (size_t i = 1; i < measurements.size(); ++i)
+    absl::StrAppendFormat(&line, "  %-22s", ToString(RatioOf(measurements[i].seconds, baseline)));
   report.times.push_back(line);
 
-  const ModelInfo& model = in_process.model();
-  const double naive = 4.0 * model.num_layers * model.num_heads * static_cast<double>(shape.batch) *
+  const auto megabytes = [](double bytes) { return absl::StrFormat("%.1f MB", bytes / 1e6); };
+  const double naive = 4.0 * static_cast<double>(model.num_layers * model.num_heads * shape.batch) *
                        static_cast<double>(shape.length * shape.length);
-  const auto attention = static_cast<double>(result.measured_attention_bytes);
-  report.memory.push_back(absl::StrFormat("%-9s  %13s  %13s  %13s  %13s  %9.0fx  %6d", name,
-                                          Megabytes(static_cast<double>(plain.MeasurePeakBytes())),
-                                          Megabytes(static_cast<double>(result.measured_peak_bytes)),
-                                          Megabytes(attention), Megabytes(naive), naive / attention,
-                                          result.num_chunks));
+  const Memory& memory = measurements[2].memory;
+  const auto attention = static_cast<double>(memory.attention_bytes);
+  report.memory.push_back(absl::StrFormat("%-9s  %13s  %13s  %13s  %13s  %12.1fx  %6d", name,
+                                          megabytes(static_cast<double>(measurements[0].memory.peak_bytes)),
+                                          megabytes(static_cast<double>(memory.peak_bytes)),
+                                          megabytes(attention), megabytes(naive), naive / attention,
+                                          memory.num_chunks));
 }
 
-void Print(const Arguments& arguments, const ModelInfo& model, const Report& report, bool over_grpc) {
+void Print(const Arguments& arguments, const ModelFacts& model, const Report& report, bool over_grpc) {
   std::cout
       << "attribution-bench: " << model.name << " version " << model.version << ", " << model.num_layers
       << " layers x " << model.num_heads << " heads, on the CPU\n"
-      << arguments.threads << " threads for every contender, " << arguments.rounds
-      << " rounds, each contender once a round\n\n"
-      << "Time: median of the plain forward; the others as ratio to the plain forward of the same round,\n"
-      << "median [smallest, largest]. The A/A control is a second plain forward: the noise of the rest.\n"
-      << "batch x S  plain forward    A/A control             in process            "
+      << arguments.threads << " threads for every contender, each in a process of its own; "
+      << arguments.rounds << " rounds, each contender one turn a round\n\n"
+      << "Time per run: median of the plain forward; the others as ratio to the plain forward of the same\n"
+      << "round, median [smallest, largest]. The A/A control is a second plain forward: the noise of the "
+      << "rest.\n"
+      << "batch x S  runs  plain forward  A/A control             in process            "
       << (over_grpc ? "  over gRPC" : "") << "\n";
   for (const std::string& line : report.times) std::cout << line << "\n";
   std::cout
       << "\nMemory above the resident model, peak. Every layer kept: L x H x B x S x S x 4 bytes.\n"
-      << "batch x S  plain forward    attribution   of it: attn  all layers kept  ratio to attn  chunks\n";
+      << "batch x S  plain forward    attribution    of it: attn  all layers kept  ratio to attn  chunks\n";
   for (const std::string& line : report.memory) std::cout << line << "\n";
 }
 
-int Main(const std::vector<std::string>& words) {
-  const Arguments arguments = Parse(words);
-  telemetry::SetUpLogging(telemetry::LogFormat::kText, telemetry::LogLevel::kWarning);
-  at::set_num_threads(arguments.threads);
-  InProcess in_process(arguments.repository, arguments.model, arguments.threads);
-  const ModelInfo& model = in_process.model();
-  PlainForward plain(absl::StrCat(arguments.repository, "/", model.name, "/", model.version, "/model.pt"),
-                     model.inputs);
+void Compare(const Arguments& arguments) {
+  const auto words_for = [&arguments](const std::string& contender) {
+    return std::vector<std::string>{
+        "--contender", contender,       "--repository", arguments.repository,
+        "--model",     arguments.model, "--threads",    absl::StrCat(arguments.threads)};
+  };
+  ChildProcess engine("in process", words_for("engine"));
+  const std::string model_line = engine.ReadLine();
+  const ModelFacts model = ModelFactsOf(model_line);
+  ChildProcess plain("plain forward", words_for("plain"));
+  plain.WriteLine(model_line);
+  ChildProcess control("A/A control", words_for("plain"));
+  control.WriteLine(model_line);
 
-  std::function<double(const AttributionRequest&)> over_grpc;
+  std::vector<std::unique_ptr<Contender>> contenders;
+  contenders.push_back(std::make_unique<ChildContender>(plain));
+  contenders.push_back(std::make_unique<ChildContender>(control));
+  contenders.push_back(std::make_unique<ChildContender>(engine));
 #ifdef ATTRIBUTION_BENCH_CLIENT
-  std::unique_ptr<Client> client;
   if (arguments.server.empty()) {
     std::cout << "No --server was given, so attribution over gRPC is left out.\n";
   } else {
-    ClientOptions options;
-    options.target = arguments.server;
-    auto connected = Client::Connect(options);
-    Require(connected.status());
-    client = *std::move(connected);
-    over_grpc = [&client](const AttributionRequest& request) {
-      const absl::Time start = absl::Now();
-      Require(client->Attribute(request, [](const Event&) {}));
-      return absl::ToDoubleSeconds(absl::Now() - start);
-    };
+    contenders.push_back(std::make_unique<OverGrpc>(arguments.server, model));
   }
 #else
   std::cout
@@ -210,13 +177,33 @@ int Main(const std::vector<std::string>& words) {
 #endif
 
   Report report;
-  for (const Shape& shape : {Shape{16, 256}, Shape{8, 512}})
-    MeasureShape(shape, arguments.rounds, plain, in_process, over_grpc, report);
-  Print(arguments, model, report, static_cast<bool>(over_grpc));
-  return 0;
+  for (const Shape& shape : {Shape{1, 16}, Shape{16, 256}, Shape{8, 512}}) {
+    int64_t repetitions = 0;
+    const std::vector<Measurement> measurements = Measure(contenders, shape, arguments.rounds, repetitions);
+    AddShape(shape, repetitions, model, measurements, report);
+  }
+  Print(arguments, model, report, contenders.size() > 3);
 }
 
 }  // namespace
+
+// Returns the exit status.
+int Main(const std::vector<std::string>& words) {
+  const Arguments arguments = Parse(words);
+  std::signal(SIGPIPE, SIG_IGN);  // a process that is gone is an error with a sentence, not a signal
+  try {
+    if (arguments.contender.empty()) {
+      Compare(arguments);
+    } else {
+      BeContender(arguments);
+    }
+  } catch (const std::exception& error) {
+    std::cerr << "attribution-bench: " << error.what() << std::endl;
+    return EXIT_FAILURE;
+  }
+  return EXIT_SUCCESS;
+}
+
 }  // namespace attribution::benchmark
 
 int main(int argc, char** argv) { return attribution::benchmark::Main({argv + 1, argv + argc}); }

@@ -1,12 +1,9 @@
 #include "tests/benchmark/in_process.h"
 
-#include <cstdlib>
-#include <iostream>
 #include <utility>
 #include <variant>
 
 #include "absl/synchronization/notification.h"
-#include "absl/time/clock.h"
 #include "server/engine/engine_factory.h"
 
 namespace attribution::benchmark {
@@ -37,12 +34,6 @@ class ResultSink : public EventSink {
 
 }  // namespace
 
-void Require(const absl::Status& status) {
-  if (status.ok()) return;
-  std::cerr << "attribution-bench: " << status.message() << "\n";
-  std::_Exit(EXIT_FAILURE);  // at once: threads of the engine may be at work
-}
-
 InProcess::InProcess(const std::string& repository, const std::string& model, int threads)
     : metrics_({"benchmark", "benchmark"}) {
   EngineOptions options;
@@ -64,15 +55,25 @@ InProcess::InProcess(const std::string& repository, const std::string& model, in
   const auto info = engine_->GetModel(model, "");
   Require(info.status());
   if (info->state == ModelState::kFailed) Require(absl::FailedPreconditionError(info->load_error));
-  model_ = *info;
+  model_ = {info->name, info->version, info->num_layers, info->num_heads, info->vocabulary_size, {}};
+  for (const ModelInput& input : info->inputs) model_.inputs.push_back(input.name);
 }
 
-InProcess::Run InProcess::Attribute(const AttributionRequest& request) {
+AttributionResult InProcess::Attribute() {
   const auto sink = std::make_shared<ResultSink>();
-  const absl::Time start = absl::Now();
-  engine_->Attribute(request, {}, sink);
-  AttributionResult result = sink->Take();
-  return {absl::ToDoubleSeconds(absl::Now() - start), std::move(result)};
+  engine_->Attribute(request_, {}, sink);
+  return sink->Take();
+}
+
+Memory InProcess::Prepare(const Shape& shape) {
+  request_ = RequestOf(shape, model_);
+  Run(kWarmUps);
+  const AttributionResult result = Attribute();
+  return {result.measured_peak_bytes, result.measured_attention_bytes, result.num_chunks};
+}
+
+double InProcess::Run(int64_t repetitions) {
+  return SecondsPerRun(repetitions, [this] { Attribute(); });
 }
 
 }  // namespace attribution::benchmark

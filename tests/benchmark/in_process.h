@@ -1,6 +1,6 @@
 // InProcess attributes with an Engine in this process, without any network.
 //
-// Not thread-safe. Errors end the program: a benchmark of something that fails says nothing.
+// Not thread-safe.
 #ifndef TESTS_BENCHMARK_IN_PROCESS_H_
 #define TESTS_BENCHMARK_IN_PROCESS_H_
 
@@ -9,30 +9,31 @@
 
 #include "attribution/engine.h"
 #include "server/telemetry/metrics.h"
+#include "tests/benchmark/contender.h"
 
 namespace attribution::benchmark {
 
-class InProcess {
+class InProcess : public Contender {
  public:
   // Serves `repository` with one worker of `threads` threads and waits until `model` has loaded.
   InProcess(const std::string& repository, const std::string& model, int threads);
 
-  const ModelInfo& model() const { return model_; }
+  const ModelFacts& model() const { return model_; }
 
-  struct Run {
-    double seconds = 0;  // from the request to the last event
-    AttributionResult result;
-  };
-  Run Attribute(const AttributionRequest& request);
+  // Memory: as the result of a request tells it.
+  Memory Prepare(const Shape& shape) override;
+
+  // Times each run from the request to the last event.
+  double Run(int64_t repetitions) override;
 
  private:
+  AttributionResult Attribute();
+
   telemetry::Metrics metrics_;
   std::unique_ptr<Engine> engine_;
-  ModelInfo model_;
+  ModelFacts model_;
+  AttributionRequest request_;
 };
-
-// Ends the program with `status` on standard error, unless it is OK.
-void Require(const absl::Status& status);
 
 }  // namespace attribution::benchmark
 

@@ -1,36 +1,29 @@
 // PlainForward runs the TorchScript file of a bundle as anybody would: loaded, uncut, nothing captured.
 //
-// Not thread-safe. Errors are torch's exceptions: a benchmark ends with them.
+// Not thread-safe, and for one thread: the one that makes it.
 #ifndef TESTS_BENCHMARK_PLAIN_FORWARD_H_
 #define TESTS_BENCHMARK_PLAIN_FORWARD_H_
 
-#include <cstdint>
 #include <memory>
 #include <string>
-#include <vector>
 
-#include "attribution/model_info.h"
-#include "attribution/request.h"
+#include "tests/benchmark/contender.h"
 
 namespace attribution::benchmark {
 
-class PlainForward {
+class PlainForward : public Contender {
  public:
-  // Loads `path`, whose forward takes `inputs` in this order. Its threads are those of the calling thread.
-  PlainForward(const std::string& path, const std::vector<ModelInput>& inputs);
-  ~PlainForward();
+  // Loads the model from `repository`, to be run with `threads` threads.
+  PlainForward(const std::string& repository, const ModelFacts& model, int threads);
+  ~PlainForward() override;
 
-  // Takes sequences of equal length, all positions valid, as the batch of the next runs.
-  void SetBatch(const std::vector<TokenSequence>& sequences);
-
-  // Runs the batch once. Returns the seconds it took.
-  double Run();
-
-  // Runs the batch once and returns the most bytes that torch held at once for it, above model and inputs.
-  int64_t MeasurePeakBytes();
+  // Memory: what torch held for one run, above model and inputs.
+  Memory Prepare(const Shape& shape) override;
+  double Run(int64_t repetitions) override;
 
  private:
   struct Module;
+  const ModelFacts model_;
   const std::unique_ptr<Module> module_;
 };
 

@@ -13,6 +13,7 @@
 namespace attribution::capture {
 namespace {
 
+using testing::Each;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
@@ -58,7 +59,7 @@ TEST(AttentionDiscoveryTest, FindsEveryLayerInOrder) {
     EXPECT_EQ(attention->sites[1].executions, 1);
     EXPECT_THAT(attention->execution_order, ElementsAre(0, 1, 2));
     EXPECT_THAT(attention->skipped, IsEmpty());
-    EXPECT_EQ(attention->num_heads, kTinyHeads);
+    EXPECT_THAT(attention->site_heads, Each(kTinyHeads));
   }
 }
 
@@ -113,9 +114,11 @@ TEST(AttentionDiscoveryTest, SoftmaxThatIsNotSquareIsSkipped) {
   EXPECT_THAT(ReasonToSkip("    x = torch.softmax(x, -1)\n"), HasSubstr("not square"));
 }
 
-TEST(AttentionDiscoveryTest, SoftmaxOfThreeDimensionsIsSkipped) {
-  EXPECT_THAT(ReasonToSkip("    x = x + torch.softmax(torch.matmul(q, q.transpose(2, 3))[:, 0], -1).sum()\n"),
-              HasSubstr("not square"));
+TEST(AttentionDiscoveryTest, SoftmaxOfThreeDimensionsIsASingleHead) {
+  const auto attention =
+      Discover(ModelWith("    x = x + torch.softmax(torch.matmul(q, q.transpose(2, 3))[:, 0], -1).sum()\n"));
+  ASSERT_TRUE(attention.ok()) << attention.status();
+  EXPECT_THAT(attention->site_heads, ElementsAre(1, 1));
 }
 
 TEST(AttentionDiscoveryTest, AttentionOverWindowsIsSkipped) {
@@ -157,13 +160,12 @@ TEST(AttentionDiscoveryTest, ModelWithoutCandidatesHasNoSites) {
   EXPECT_THAT(attention->skipped, IsEmpty());
 }
 
-TEST(AttentionDiscoveryTest, HeadsAreTheFewestOfAnyLayer) {
+TEST(AttentionDiscoveryTest, HeadsAreThoseOfEachSite) {
   const auto attention =
       Discover(ModelWith("    w = q.reshape([q.size(0), -1, 4, 2]).transpose(1, 2)\n    x = x.sum() + "
                          "torch.scaled_dot_product_attention(w, w, w)\n"));
   ASSERT_TRUE(attention.ok()) << attention.status();
-  EXPECT_EQ(attention->sites.size(), 2);
-  EXPECT_EQ(attention->num_heads, 1);
+  EXPECT_THAT(attention->site_heads, ElementsAre(1, 4));
 }
 
 TEST(AttentionDiscoveryTest, ModelThatThrowsGivesItsError) {

@@ -46,7 +46,7 @@ AttributionRequest SomeRequest() {
 
 TEST(ClientTest, DeliversEventsInOrder) {
   FakeServer server;
-  server.events = SmallStream();
+  server->events = SmallStream();
   std::vector<size_t> kinds;
   const absl::Status status = ConnectTo(server)->Attribute(
       SomeRequest(), [&](const Event& event) { kinds.push_back(event.index()); });
@@ -58,7 +58,7 @@ TEST(ClientTest, DeliversEventsInOrder) {
 
 TEST(ClientTest, AbsentMetricsStayAbsent) {
   FakeServer server;
-  server.events = SmallStream();
+  server->events = SmallStream();
   AttributionResult result;
   ASSERT_TRUE(ConnectTo(server)
                   ->Attribute(SomeRequest(),
@@ -72,22 +72,22 @@ TEST(ClientTest, AbsentMetricsStayAbsent) {
 
 TEST(ClientTest, SendsOptionsAndLeavesOthersUnset) {
   FakeServer server;
-  server.events = SmallStream();
+  server->events = SmallStream();
   AttributionRequest request = SomeRequest();
   request.options.preset = Preset::kIclrMetrics;
   request.options.residual_weight = 0.0;
   request.output.rows = {.kind = RowSelection::Kind::kIndices, .indices = {1}};
   ASSERT_TRUE(ConnectTo(server)->Attribute(request, nullptr).ok());
-  EXPECT_EQ(server.request.options().preset(), v1::PRESET_ICLR_METRICS);
-  EXPECT_TRUE(server.request.options().has_residual_weight());
-  EXPECT_FALSE(server.request.options().has_layer_idx());
-  EXPECT_EQ(server.request.output().rows().kind(), v1::RowSelection::KIND_INDICES);
-  EXPECT_EQ(server.request.text().texts(0), "a b");
+  EXPECT_EQ(server->request.options().preset(), v1::PRESET_ICLR_METRICS);
+  EXPECT_TRUE(server->request.options().has_residual_weight());
+  EXPECT_FALSE(server->request.options().has_layer_idx());
+  EXPECT_EQ(server->request.output().rows().kind(), v1::RowSelection::KIND_INDICES);
+  EXPECT_EQ(server->request.text().texts(0), "a b");
 }
 
 TEST(ClientTest, TellsFieldReasonAndMetadataOfAnError) {
   FakeServer server;
-  server.attribute_status = [](int, grpc::ServerContext&) {
+  server->attribute_status = [](int, grpc::ServerContext&) {
     google::rpc::BadRequest bad;
     bad.add_field_violations()->set_field("options.residual_weight");
     return StatusWith(grpc::StatusCode::INVALID_ARGUMENT, "Out of range: 2.", bad, Reason("OUT_OF_RANGE"));
@@ -98,24 +98,24 @@ TEST(ClientTest, TellsFieldReasonAndMetadataOfAnError) {
   EXPECT_EQ(FieldOf(status), "options.residual_weight");
   EXPECT_EQ(ReasonOf(status), "OUT_OF_RANGE");
   EXPECT_EQ(MetadataOf(status).at("limit"), "1");
-  EXPECT_EQ(server.attempts, 1);
+  EXPECT_EQ(server->attempts, 1);
 }
 
 TEST(ClientTest, RetriesAfterTheServersPushback) {
   FakeServer server;
-  server.events = SmallStream();
-  server.attribute_status = [](int attempt, grpc::ServerContext& context) {
+  server->events = SmallStream();
+  server->attribute_status = [](int attempt, grpc::ServerContext& context) {
     if (attempt == 2) return grpc::Status::OK;
     context.AddTrailingMetadata("grpc-retry-pushback-ms", "1");
     return StatusWith(grpc::StatusCode::RESOURCE_EXHAUSTED, "Queue is full.", Reason("QUEUE_FULL"));
   };
   EXPECT_TRUE(ConnectTo(server)->Attribute(SomeRequest(), nullptr).ok());
-  EXPECT_EQ(server.attempts, 3);
+  EXPECT_EQ(server->attempts, 3);
 }
 
 TEST(ClientTest, DoesNotRetryWhenTheServerForbidsIt) {
   FakeServer server;
-  server.attribute_status = [](int, grpc::ServerContext& context) {
+  server->attribute_status = [](int, grpc::ServerContext& context) {
     context.AddTrailingMetadata("grpc-retry-pushback-ms", "-1");
     google::rpc::RetryInfo retry;
     retry.mutable_retry_delay()->set_nanos(500000000);
@@ -124,23 +124,23 @@ TEST(ClientTest, DoesNotRetryWhenTheServerForbidsIt) {
   const absl::Status status = ConnectTo(server)->Attribute(SomeRequest(), nullptr);
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(RetryDelayOf(status), absl::Milliseconds(500));
-  EXPECT_EQ(server.attempts, 1);
+  EXPECT_EQ(server->attempts, 1);
 }
 
 TEST(ClientTest, StreamWithoutAResultIsAnError) {
   FakeServer server;
-  server.events = SmallStream();
-  server.events.pop_back();
+  server->events = SmallStream();
+  server->events.pop_back();
   EXPECT_EQ(ConnectTo(server)->Attribute(SomeRequest(), nullptr).code(), absl::StatusCode::kInternal);
 }
 
 TEST(ClientTest, SendsTheTokenOfTheFile) {
   FakeServer server;
-  server.events = SmallStream();
+  server->events = SmallStream();
   const std::string path = ::testing::TempDir() + "/client_test_token";
   std::ofstream(path) << "secret\n";
   ASSERT_TRUE(ConnectTo(server, {.token_file = path})->Attribute(SomeRequest(), nullptr).ok());
-  EXPECT_EQ(server.metadata.find("authorization")->second, "Bearer secret");
+  EXPECT_EQ(server->metadata.find("authorization")->second, "Bearer secret");
 }
 
 TEST(ClientTest, TokenFileThatIsNotThereIsNotFound) {
@@ -159,8 +159,8 @@ TEST(ClientTest, NoServerIsCannotConnect) {
 
 TEST(ClientTest, ListsModelsOverAllPages) {
   FakeServer server;
-  server.models_per_page = 2;
-  for (const char* name : {"a", "b", "c"}) server.models.emplace_back().set_name(name);
+  server->models_per_page = 2;
+  for (const char* name : {"a", "b", "c"}) server->models.emplace_back().set_name(name);
   const absl::StatusOr<std::vector<ModelInfo>> models = ConnectTo(server)->ListModels();
   ASSERT_TRUE(models.ok()) << models.status();
   ASSERT_EQ(models->size(), 3u);
@@ -174,8 +174,8 @@ TEST(ClientTest, UnknownModelIsNotFound) {
 
 TEST(ClientTest, TellsHealthOfAService) {
   FakeServer server;
-  server.health[""] = grpc::health::v1::HealthCheckResponse::SERVING;
-  server.health["model/a"] = grpc::health::v1::HealthCheckResponse::NOT_SERVING;
+  server->health[""] = grpc::health::v1::HealthCheckResponse::SERVING;
+  server->health["model/a"] = grpc::health::v1::HealthCheckResponse::NOT_SERVING;
   const std::unique_ptr<Client> client = ConnectTo(server);
   EXPECT_EQ(*client->CheckHealth(""), HealthState::kServing);
   EXPECT_EQ(*client->CheckHealth("model/a"), HealthState::kNotServing);

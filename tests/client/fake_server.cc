@@ -15,31 +15,35 @@ FakeServer::FakeServer() {
 
 grpc::Status FakeServer::Attribute(grpc::ServerContext* context, const v1::AttributeRequest* message,
                                    grpc::ServerWriter<v1::AttributeResponse>* writer) {
-  request = *message;
-  metadata.clear();
+  const LockedScript script(mutex_, script_);
+  script->request = *message;
+  script->metadata.clear();
   for (const auto& [key, value] : context->client_metadata()) {
-    metadata.emplace(std::string(key.data(), key.size()), std::string(value.data(), value.size()));
+    script->metadata.emplace(std::string(key.data(), key.size()), std::string(value.data(), value.size()));
   }
-  const int attempt = attempts++;
-  const grpc::Status status = attribute_status ? attribute_status(attempt, *context) : grpc::Status::OK;
-  if (!status.ok()) return status;
-  for (const v1::AttributeResponse& event : events) writer->Write(event);
+  const int attempt = script->attempts++;
+  if (script->attribute_status) {
+    if (grpc::Status status = script->attribute_status(attempt, *context); !status.ok()) return status;
+  }
+  for (const v1::AttributeResponse& event : script->events) writer->Write(event);
   return grpc::Status::OK;
 }
 
 grpc::Status FakeServer::ListModels(grpc::ServerContext*, const v1::ListModelsRequest* message,
                                     v1::ListModelsResponse* response) {
+  const LockedScript script(mutex_, script_);
   size_t next = message->page_token().empty() ? 0 : std::stoul(message->page_token());
-  for (size_t end = next + models_per_page; next < models.size() && next < end; ++next) {
-    *response->add_models() = models[next];
+  for (size_t end = next + script->models_per_page; next < script->models.size() && next < end; ++next) {
+    *response->add_models() = script->models[next];
   }
-  if (next < models.size()) response->set_next_page_token(std::to_string(next));
+  if (next < script->models.size()) response->set_next_page_token(std::to_string(next));
   return grpc::Status::OK;
 }
 
 grpc::Status FakeServer::GetModel(grpc::ServerContext*, const v1::GetModelRequest* message,
                                   v1::GetModelResponse* response) {
-  for (const v1::Model& model : models) {
+  const LockedScript script(mutex_, script_);
+  for (const v1::Model& model : script->models) {
     if (model.name() != message->model()) continue;
     *response->mutable_model() = model;
     return grpc::Status::OK;
@@ -49,8 +53,9 @@ grpc::Status FakeServer::GetModel(grpc::ServerContext*, const v1::GetModelReques
 
 grpc::Status FakeServer::Check(grpc::ServerContext*, const grpc::health::v1::HealthCheckRequest* message,
                                grpc::health::v1::HealthCheckResponse* response) {
-  const auto found = health.find(message->service());
-  if (found == health.end()) return {grpc::StatusCode::NOT_FOUND, ""};
+  const LockedScript script(mutex_, script_);
+  const auto found = script->health.find(message->service());
+  if (found == script->health.end()) return {grpc::StatusCode::NOT_FOUND, ""};
   response->set_status(found->second);
   return grpc::Status::OK;
 }

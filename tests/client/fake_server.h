@@ -7,26 +7,19 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "attribution/v1/attribution_service.grpc.pb.h"
 #include "attribution/v1/model_service.grpc.pb.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 
 namespace attribution {
 
-// Answers calls from its public members, which the test sets before it calls. Calls are seen one at a time.
-class FakeServer : private v1::AttributionService::Service,
-                   private v1::ModelService::Service,
-                   private grpc::health::v1::Health::Service {
- public:
-  FakeServer();
-  ~FakeServer() override { server_->Shutdown(); }
-
-  // `127.0.0.1:port`.
-  const std::string& target() const { return target_; }
-
+// What a FakeServer answers, which the test sets before it calls, and what it was asked.
+struct FakeServerScript {
   // Attribute sends these, then ends with what `attribute_status` returns for the number of the attempt, from
   // 0.
   std::vector<v1::AttributeResponse> events;
@@ -39,6 +32,32 @@ class FakeServer : private v1::AttributionService::Service,
   v1::AttributeRequest request;
   std::multimap<std::string, std::string> metadata;
   int attempts = 0;
+};
+
+// Thread-safe; sees one call at a time.
+class FakeServer : private v1::AttributionService::Service,
+                   private v1::ModelService::Service,
+                   private grpc::health::v1::Health::Service {
+ public:
+  // Access to the script, locked while it lives.
+  class LockedScript {
+   public:
+    LockedScript(std::mutex& mutex, FakeServerScript& script) : lock_(mutex), script_(script) {}
+    FakeServerScript* operator->() const { return &script_; }
+
+   private:
+    const std::lock_guard<std::mutex> lock_;
+    FakeServerScript& script_;
+  };
+
+  FakeServer();
+  ~FakeServer() override { server_->Shutdown(); }
+
+  // `127.0.0.1:port`.
+  const std::string& target() const { return target_; }
+
+  // Locks the script until the end of the expression. REQUIRES: once in an expression.
+  LockedScript operator->() { return {mutex_, script_}; }
 
  private:
   grpc::Status Attribute(grpc::ServerContext* context, const v1::AttributeRequest* message,
@@ -50,6 +69,8 @@ class FakeServer : private v1::AttributionService::Service,
   grpc::Status Check(grpc::ServerContext* context, const grpc::health::v1::HealthCheckRequest* message,
                      grpc::health::v1::HealthCheckResponse* response) override;
 
+  std::mutex mutex_;
+  FakeServerScript script_ ABSL_GUARDED_BY(mutex_);
   std::string target_;
   std::unique_ptr<grpc::Server> server_;
 };

@@ -73,7 +73,7 @@ TEST(ProgramTest, NoServerExitsWith4) {
 
 TEST(ProgramTest, RefusalOfTheServerExitsWith3) {
   FakeServer server;
-  server.attribute_status = [](int, grpc::ServerContext&) {
+  server->attribute_status = [](int, grpc::ServerContext&) {
     return grpc::Status(grpc::StatusCode::NOT_FOUND, "No such model: \"x\".");
   };
   const Outcome outcome = RunProgram("query --model x --text a --server " + server.target());
@@ -84,7 +84,7 @@ TEST(ProgramTest, RefusalOfTheServerExitsWith3) {
 
 TEST(ProgramTest, EnvironmentNamesTheServer) {
   FakeServer server;
-  server.health[""] = grpc::health::v1::HealthCheckResponse::SERVING;
+  server->health[""] = grpc::health::v1::HealthCheckResponse::SERVING;
   const Outcome outcome = RunProgram("health", "ATTRIBUTION_SERVER=" + server.target());
   EXPECT_EQ(outcome.exit_code, 0);
   EXPECT_EQ(outcome.out, "server: SERVING\n");
@@ -92,14 +92,14 @@ TEST(ProgramTest, EnvironmentNamesTheServer) {
 
 TEST(ProgramTest, HealthOfAServiceThatIsDownExitsWith3) {
   FakeServer server;
-  server.health["model/a"] = grpc::health::v1::HealthCheckResponse::NOT_SERVING;
+  server->health["model/a"] = grpc::health::v1::HealthCheckResponse::NOT_SERVING;
   EXPECT_EQ(RunProgram("health --service model/a --server " + server.target()).exit_code, 3);
   EXPECT_EQ(RunProgram("health --service model/b --server " + server.target()).exit_code, 3);
 }
 
 TEST(ProgramTest, QueryPrintsPlainTablesIntoAPipe) {
   FakeServer server;
-  server.events = SmallStream();
+  server->events = SmallStream();
   const Outcome outcome = RunProgram("query --model tiny --text 'a b' --server " + server.target());
   EXPECT_EQ(outcome.exit_code, 0);
   EXPECT_THAT(outcome.error, IsEmpty());
@@ -110,15 +110,15 @@ TEST(ProgramTest, QueryPrintsPlainTablesIntoAPipe) {
 
 TEST(ProgramTest, QueryTakesTheOnlyModel) {
   FakeServer server;
-  server.events = SmallStream();
-  server.models.emplace_back().set_name("tiny");
+  server->events = SmallStream();
+  server->models.emplace_back().set_name("tiny");
   EXPECT_EQ(RunProgram("query --text a --server " + server.target()).exit_code, 0);
-  EXPECT_EQ(server.request.model(), "tiny");
+  EXPECT_EQ(server->request.model(), "tiny");
 }
 
 TEST(ProgramTest, QueryAsksWhichOfSeveralModels) {
   FakeServer server;
-  for (const char* name : {"one", "two"}) server.models.emplace_back().set_name(name);
+  for (const char* name : {"one", "two"}) server->models.emplace_back().set_name(name);
   const Outcome outcome = RunProgram("query --text a --server " + server.target());
   EXPECT_EQ(outcome.exit_code, 2);
   EXPECT_THAT(outcome.error, HasSubstr("one, two"));
@@ -126,15 +126,15 @@ TEST(ProgramTest, QueryAsksWhichOfSeveralModels) {
 
 TEST(ProgramTest, QueryReadsStandardInput) {
   FakeServer server;
-  server.events = SmallStream();
+  server->events = SmallStream();
   EXPECT_EQ(RunProgram("query --model tiny --server " + server.target(), "printf 'one\\ntwo\\n' |").exit_code,
             0);
-  EXPECT_EQ(server.request.text().texts_size(), 2);
+  EXPECT_EQ(server->request.text().texts_size(), 2);
 }
 
 TEST(ProgramTest, QueryWritesJson) {
   FakeServer server;
-  server.events = SmallStream();
+  server->events = SmallStream();
   const Outcome outcome = RunProgram("query --model tiny --text a --format json --server " + server.target());
   const nlohmann::json json = nlohmann::json::parse(outcome.out);
   EXPECT_EQ(json["model_version"], "7");
@@ -143,7 +143,7 @@ TEST(ProgramTest, QueryWritesJson) {
 
 TEST(ProgramTest, QueryWritesTheFilesItWasAskedFor) {
   FakeServer server;
-  server.events = SmallStream();
+  server->events = SmallStream();
   const std::string base = ::testing::TempDir() + "/program_test_files";
   const Outcome outcome = RunProgram("query --model tiny --text a --no-matrix --html " + base +
                                      ".html --npy " + base + ".npy --server " + server.target());
@@ -155,7 +155,7 @@ TEST(ProgramTest, QueryWritesTheFilesItWasAskedFor) {
 
 TEST(ProgramTest, FileThatCannotBeWrittenExitsWith2) {
   FakeServer server;
-  server.events = SmallStream();
+  server->events = SmallStream();
   EXPECT_EQ(RunProgram("query --model tiny --text a --npy /nonexistent/x.npy --server " + server.target())
                 .exit_code,
             2);
@@ -163,11 +163,12 @@ TEST(ProgramTest, FileThatCannotBeWrittenExitsWith2) {
 
 TEST(ProgramTest, ModelsListShowsLoadErrors) {
   FakeServer server;
-  v1::Model& model = server.models.emplace_back();
+  v1::Model model;
   model.set_name("broken");
   model.set_version("1");
   model.set_state(v1::MODEL_STATE_FAILED);
   model.set_load_error("Not a TorchScript file.");
+  server->models.push_back(model);
   const Outcome outcome = RunProgram("models list --server " + server.target());
   EXPECT_EQ(outcome.exit_code, 0);
   EXPECT_THAT(outcome.out, HasSubstr("broken version 1 did not load: Not a TorchScript file."));

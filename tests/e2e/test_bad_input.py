@@ -43,6 +43,13 @@ CASES = {
     "layer before the first": (options(layer_idx=-7), "options.layer_idx", "layer_idx"),
     "negative chunk size": (options(max_chunk_size=-1), "options.max_chunk_size", "max_chunk_size"),
     "bad pattern": (options(attention_layer_pattern="("), "options.attention_layer_pattern", "attention_layer_pattern"),
+    "long pattern": (
+        options(attention_layer_pattern="a" * 1025),
+        "options.attention_layer_pattern",
+        "attention_layer_pattern",
+    ),
+    "head that no layer has": (options(head=12), "options.head", "head"),
+    "start behind end": (options(start_layer=3, end_layer=2), "options.start_layer", "start_layer"),
     "unknown preset": (options(preset=77), "options.preset", "preset"),
 }
 

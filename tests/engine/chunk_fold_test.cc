@@ -214,8 +214,26 @@ TEST(ChunkFoldPartTest, MissingLayersAreAnError) {
   const PreparedRequest request = RequestFor(sample, 3);
   ChunkFold fold(request, 0, 3, Ignore);
   ShowLayer(fold, sample, 0, 0, 0, 3);
-  EXPECT_EQ(fold.Finish().code(), absl::StatusCode::kInternal);
-  EXPECT_THAT(std::string(fold.Finish().message()), HasSubstr("It ran 1 of 3"));
+  EXPECT_EQ(fold.Finish().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(fold.Finish().message()), HasSubstr("this one ran 1 as expected of 3"));
+}
+
+TEST(ChunkFoldPartTest, LayersBeyondThoseAtLoadAreAnError) {
+  const Sample sample = RaggedSample(2);
+  const PreparedRequest request = RequestFor(sample, 2);
+  ChunkFold fold(request, 0, 3, Ignore);
+  for (int32_t l = 0; l < 2; ++l) ShowLayer(fold, sample, l, l, 0, 3);
+  ASSERT_EQ(fold.Finish(), absl::OkStatus());
+  EXPECT_FALSE(fold.BeginLayer({/*site=*/1, /*batch=*/3, /*heads=*/1, /*length=*/100}));
+  EXPECT_EQ(fold.Finish().code(), absl::StatusCode::kFailedPrecondition);
+}
+
+TEST(ChunkFoldPartTest, BatchOtherThanTheChunkIsAnError) {
+  const Sample sample = RaggedSample(2);
+  const PreparedRequest request = RequestFor(sample, 2);
+  ChunkFold fold(request, 0, 3, Ignore);
+  EXPECT_FALSE(fold.BeginLayer({/*site=*/0, /*batch=*/6, /*heads=*/1, /*length=*/100}));
+  EXPECT_EQ(fold.Finish().code(), absl::StatusCode::kFailedPrecondition);
 }
 
 }  // namespace

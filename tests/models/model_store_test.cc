@@ -4,13 +4,13 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <latch>
 #include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/notification.h"
 #include "attribution/status_details.h"
 #include "tests/models/fake_runner.h"
 #include "tests/models/temporary_directory.h"
@@ -174,24 +174,24 @@ TEST_F(ModelStoreTest, LongListsOfNamesAreCut) {
 TEST_F(ModelStoreTest, LoadingModelIsUnavailableAndTheOthersServe) {
   Write("a/1");
   Write("b/1");
-  absl::Notification loading_b;
-  absl::Notification go_on;
+  std::latch loading_b(1);
+  std::latch go_on(1);
   ModelStore store(Options(), [&](const std::string& path, const capture::LoadOptions& options) {
     if (path.find("/b/1/") != std::string::npos) {
-      loading_b.Notify();
-      go_on.WaitForNotification();
+      loading_b.count_down();
+      go_on.wait();
     }
     return LoadThreeLayers(path, options);
   });
   ASSERT_TRUE(store.Scan().ok());
   std::thread loading([&] { store.LoadAll(); });
-  loading_b.WaitForNotification();
+  loading_b.wait();
   EXPECT_TRUE(store.Find("a", "").ok());
   const absl::Status status = store.Find("b", "").status();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
   EXPECT_EQ(RetryDelayOf(status), absl::Seconds(1));
   EXPECT_EQ(store.Find("c", "").status().code(), absl::StatusCode::kNotFound);
-  go_on.Notify();
+  go_on.count_down();
   loading.join();
   EXPECT_TRUE(store.Find("b", "").ok());
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -14,13 +15,15 @@ from rollout_oracle import SequenceAttention
 
 
 @lru_cache(maxsize=2)
-def load(folder: Path) -> Any:
-    """The model, eager attention, float64, eval mode."""
+def load(folder: Path, dtype: str = "float64") -> Any:
+    """The model, of an encoder-decoder model the encoder; eager attention, eval mode."""
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     model = transformers.AutoModel.from_pretrained(
-        str(folder), local_files_only=True, attn_implementation="eager", dtype=torch.float64
+        str(folder), local_files_only=True, attn_implementation="eager", dtype=getattr(torch, dtype)
     )
+    if "decoder_input_ids" in inspect.signature(model.forward).parameters:
+        model = model.get_encoder()
     return model.eval()
 
 
@@ -33,11 +36,17 @@ def tokenizer(folder: Path) -> Any:
     return loaded
 
 
-def attention(folder: Path, input_ids: Sequence[int], mask: Sequence[int] | None = None) -> SequenceAttention:
-    """Runs one sequence alone, with its mask (all valid if None)."""
+def attention(
+    folder: Path, input_ids: Sequence[int], mask: Sequence[int] | None = None, dtype: str = "float64"
+) -> SequenceAttention:
+    """Runs one sequence alone, with its mask (all valid if None).
+
+    Give float32 where there is padding: many decoders compute softmax in float32 whatever their dtype, where the least
+    float64, which stands for "masked", is minus infinity, so that rows that see no token are NaN and spread.
+    """
     valid = [1] * len(input_ids) if mask is None else list(mask)
     with torch.no_grad():
-        output = load(folder)(
+        output = load(folder, dtype)(
             input_ids=torch.tensor([list(input_ids)]),
             attention_mask=torch.tensor([valid]),
             output_attentions=True,

@@ -1,4 +1,5 @@
 // The streaming method over a real connection: events, flow, cancellation.
+#include <latch>
 #include <string>
 #include <thread>
 #include <utility>
@@ -83,9 +84,9 @@ TEST_F(AttributeTest, ASlowReaderHoldsTheEngineBackUntilItReads) {
   const auto call = Begin();
   constexpr int kSlices = 32;  // far more than the windows of a connection hold
   for (int i = 0; i < kSlices; ++i) call->sink->OnEvent(Megabyte(i));
-  absl::Notification resumed;
-  call->sink->WhenWritable([&] { resumed.Notify(); });
-  EXPECT_FALSE(resumed.HasBeenNotified());
+  std::latch resumed(1);
+  call->sink->WhenWritable([&] { resumed.count_down(); });
+  EXPECT_FALSE(resumed.try_wait());
 
   v1::AttributeResponse response;
   for (int i = 0; i < kSlices; ++i) {
@@ -93,7 +94,7 @@ TEST_F(AttributeTest, ASlowReaderHoldsTheEngineBackUntilItReads) {
     EXPECT_EQ(response.matrix().sequence_index(), i);
     EXPECT_EQ(response.matrix().data().size(), size_t{1} << 20);
   }
-  resumed.WaitForNotification();
+  resumed.wait();
   call->sink->OnDone(absl::OkStatus());
   EXPECT_TRUE(reader_->Finish().ok());
 }
@@ -102,7 +103,7 @@ TEST_F(AttributeTest, CancellationReachesTheEngine) {
   const auto call = Begin();
   call->sink->OnEvent(Admitted{});
   context_.TryCancel();
-  call->cancelled.WaitForNotification();
+  call->WaitUntilCancelled();
   call->sink->OnDone(absl::CancelledError("Cancelled."));
   v1::AttributeResponse response;
   while (reader_->Read(&response)) {
@@ -113,11 +114,11 @@ TEST_F(AttributeTest, CancellationReachesTheEngine) {
 TEST_F(AttributeTest, CancellationResumesAnEngineThatWaitsForTheReader) {
   const auto call = Begin();
   for (int i = 0; i < 32; ++i) call->sink->OnEvent(Megabyte(i));
-  absl::Notification resumed;
-  call->sink->WhenWritable([&] { resumed.Notify(); });
+  std::latch resumed(1);
+  call->sink->WhenWritable([&] { resumed.count_down(); });
   context_.TryCancel();
-  resumed.WaitForNotification();
-  call->cancelled.WaitForNotification();
+  resumed.wait();
+  call->WaitUntilCancelled();
   call->sink->OnEvent(Megabyte(32));  // dropped, not kept
   call->sink->OnDone(absl::CancelledError("Cancelled."));
 }
@@ -138,14 +139,14 @@ TEST_F(AttributeTest, AClientThatLeavesCancelsItsCall) {
   context.reset();
   stub.reset();
   channel.reset();
-  call->cancelled.WaitForNotification();
+  call->WaitUntilCancelled();
   call->sink->OnDone(absl::CancelledError("Cancelled."));
 }
 
 TEST_F(AttributeTest, TheServerMayStopWhileACallRuns) {
   const auto call = Begin();
   std::thread engine([&] {
-    call->cancelled.WaitForNotification();
+    call->WaitUntilCancelled();
     call->sink->OnDone(absl::CancelledError("Cancelled."));
   });
   server_->Shutdown(absl::ZeroDuration());

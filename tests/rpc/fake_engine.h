@@ -4,17 +4,19 @@
 #ifndef TESTS_RPC_FAKE_ENGINE_H_
 #define TESTS_RPC_FAKE_ENGINE_H_
 
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
 #include <deque>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
-#include "absl/synchronization/notification.h"
 #include "attribution/engine.h"
 
 namespace attribution::rpc {
@@ -24,11 +26,15 @@ struct FakeCall : AttributionCall {
   AttributionRequest request;
   CallContext context;
   std::shared_ptr<EventSink> sink;
-  absl::Notification cancelled;
+  std::atomic_flag cancelled;
 
   void Cancel() override {
-    if (!cancelled.HasBeenNotified()) cancelled.Notify();
+    cancelled.test_and_set();
+    cancelled.notify_all();
   }
+
+  // Returns after the first Cancel().
+  void WaitUntilCancelled() { cancelled.wait(false); }
 };
 
 class FakeEngine : public Engine {
@@ -36,15 +42,16 @@ class FakeEngine : public Engine {
   // Plays every later call at once, on gRPC's thread, inside Attribute(). Not set: the test takes calls
   // itself.
   void PlayAtOnce(std::function<void(FakeCall&)> play) {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     play_ = std::move(play);
   }
 
   // Waits for the next call and takes it.
   std::shared_ptr<FakeCall> TakeCall() {
-    absl::MutexLock lock(&mutex_);
-    mutex_.Await(absl::Condition(
-        +[](std::deque<std::shared_ptr<FakeCall>>* calls) { return !calls->empty(); }, &calls_));
+    std::unique_lock lock(mutex_);
+    // Not wait(), which would lock again inside libstdc++, where the thread sanitizer does not see it.
+    while (!arrived_.wait_for(lock, std::chrono::hours(1), [this] { return !calls_.empty(); })) {
+    }
     std::shared_ptr<FakeCall> call = calls_.front();
     calls_.pop_front();
     return call;
@@ -52,7 +59,7 @@ class FakeEngine : public Engine {
 
   // Calls that reached Attribute() so far.
   int num_calls() const {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     return num_calls_;
   }
 
@@ -60,7 +67,7 @@ class FakeEngine : public Engine {
   void SetModel(const ModelInfo& model) {
     std::vector<std::function<void(const ModelInfo&)>> listeners;
     {
-      absl::MutexLock lock(&mutex_);
+      const std::lock_guard lock(mutex_);
       bool known = false;
       for (ModelInfo& other : models_) {
         if (other.name != model.name || other.version != model.version) continue;
@@ -81,22 +88,23 @@ class FakeEngine : public Engine {
     call->sink = std::move(sink);
     std::function<void(FakeCall&)> play;
     {
-      absl::MutexLock lock(&mutex_);
+      const std::lock_guard lock(mutex_);
       ++num_calls_;
       play = play_;
       if (play == nullptr) calls_.push_back(call);
     }
+    arrived_.notify_one();
     if (play != nullptr) play(*call);
     return call;
   }
 
   std::vector<ModelInfo> ListModels() const override {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     return models_;
   }
 
   absl::StatusOr<ModelInfo> GetModel(const std::string& name, const std::string& version) const override {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     for (const ModelInfo& model : models_) {
       if (model.name == name && (version.empty() || model.version == version)) return model;
     }
@@ -106,7 +114,7 @@ class FakeEngine : public Engine {
   void WatchModels(std::function<void(const ModelInfo&)> listener) override {
     std::vector<ModelInfo> models;
     {
-      absl::MutexLock lock(&mutex_);
+      const std::lock_guard lock(mutex_);
       listeners_.push_back(listener);
       models = models_;
     }
@@ -116,7 +124,8 @@ class FakeEngine : public Engine {
   bool Drain(absl::Duration) override { return true; }
 
  private:
-  mutable absl::Mutex mutex_;
+  mutable std::mutex mutex_;
+  std::condition_variable arrived_;  // calls_ has grown
   std::function<void(FakeCall&)> play_ ABSL_GUARDED_BY(mutex_);
   std::deque<std::shared_ptr<FakeCall>> calls_ ABSL_GUARDED_BY(mutex_);
   int num_calls_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -76,7 +76,7 @@ TEST_F(RequestTest, CancellingComputeMetricsReachesTheEngine) {
   std::thread client([&] { status_ = stub_->ComputeMetrics(&context_, {}, &response_); });
   const auto call = engine_.TakeCall();
   context_.TryCancel();
-  call->cancelled.WaitForNotification();
+  call->WaitUntilCancelled();
   call->sink->OnDone(absl::CancelledError("Cancelled."));
   client.join();
   EXPECT_EQ(status_.error_code(), grpc::StatusCode::CANCELLED);

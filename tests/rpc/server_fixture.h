@@ -2,11 +2,11 @@
 #ifndef TESTS_RPC_SERVER_FIXTURE_H_
 #define TESTS_RPC_SERVER_FIXTURE_H_
 
+#include <latch>
 #include <memory>
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/notification.h"
 #include "attribution/v1/attribution_service.grpc.pb.h"
 #include "attribution/v1/model_service.grpc.pb.h"
 #include "grpcpp/create_channel.h"
@@ -47,13 +47,13 @@ class ServerFixture : public testing::Test {
     grpc::ByteBuffer request(&slice, 1);
     grpc::ByteBuffer response;
     grpc::Status status;
-    absl::Notification done;
+    std::latch done(1);
     grpc::GenericStub(channel_).UnaryCall(&context, method, grpc::StubOptions(), &request, &response,
                                           [&](grpc::Status result) {
                                             status = std::move(result);
-                                            done.Notify();
+                                            done.count_down();
                                           });
-    done.WaitForNotification();
+    done.wait();
     return status;
   }
 

@@ -1,5 +1,6 @@
 #include "server/rpc/server.h"
 
+#include <latch>
 #include <string>
 #include <vector>
 
@@ -38,14 +39,14 @@ class ReflectionTest : public ServerFixture {
     grpc::ByteBuffer answer;
     grpc::ClientContext context;
     grpc::Status status;
-    absl::Notification done;
+    std::latch done(1);
     grpc::GenericStub(channel_).UnaryCall(&context,
                                           "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
                                           grpc::StubOptions(), &bytes, &answer, [&](grpc::Status result) {
                                             status = std::move(result);
-                                            done.Notify();
+                                            done.count_down();
                                           });
-    done.WaitForNotification();
+    done.wait();
     EXPECT_TRUE(status.ok()) << status.error_message();
     EXPECT_TRUE(ParseMessage(answer, response.get()).ok());
     return response;

@@ -83,7 +83,7 @@ TEST(StatusMappingTest, WhatIsNotBuiltNamesItself) {
   const absl::Status status = NotBuiltYet("Estimate");
   EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);
   EXPECT_EQ(std::string(status.message()).rfind("Estimate is not built yet.", 0), 0u);
-  EXPECT_EQ(DetailOf<google::rpc::ErrorInfo>(ToGrpcStatus(status)).reason(), "NOT_BUILT_YET");
+  EXPECT_EQ(DetailOf<google::rpc::ErrorInfo>(ToGrpcStatus(status)).reason(), "NOT_IMPLEMENTED");
 }
 
 TEST(ValidUtf8Test, KeepsWhatIsValid) {

@@ -1,0 +1,27 @@
+#include "tests/benchmark/workload.h"
+
+#include <random>
+#include <utility>
+
+namespace attribution::benchmark {
+
+std::vector<TokenSequence> SequencesOf(const Shape& shape, const ModelFacts& model) {
+  std::mt19937 generator(1);
+  const int64_t vocabulary = model.vocabulary_size > 0 ? model.vocabulary_size : 1000;
+  std::vector<TokenSequence> sequences(shape.batch);
+  for (TokenSequence& sequence : sequences) {
+    for (int64_t i = 0; i < shape.length; ++i) sequence.input_ids.push_back(generator() % vocabulary);
+  }
+  return sequences;
+}
+
+AttributionRequest RequestOf(const Shape& shape, const ModelFacts& model) {
+  TokenBatch batch;
+  batch.sequences = SequencesOf(shape, model);
+  AttributionRequest request;
+  request.model = model.name;
+  request.input = std::move(batch);
+  return request;
+}
+
+}  // namespace attribution::benchmark
