@@ -44,6 +44,7 @@ InProcess::InProcess(const std::string& repository, const std::string& model, in
   auto engine = engine::CreateEngine(options, metrics_);
   Require(engine.status());
   engine_ = *std::move(engine);
+  Require(engine_->GetModel(model, "").status());  // nothing would tell of a model that is not there
 
   // The listener may be called for other models until the engine ends, so it owns what it writes to.
   const auto settled = std::make_shared<absl::Notification>();

@@ -11,6 +11,7 @@ NAMES = [
     "broken",
     "control-flow",
     "ids-only",
+    "layers-by-length",
     "minilm-eager",
     "minilm-sdpa",
     "nan-model",
