@@ -67,8 +67,6 @@ function(attribution_test name)
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(
     ${name}
-    PROPERTIES
-      LABELS "${ARG_LABELS}"
-      ENVIRONMENT "${ATTRIBUTION_TEST_ENVIRONMENT}"
+    PROPERTIES LABELS "${ARG_LABELS}" ENVIRONMENT "${ATTRIBUTION_TEST_ENVIRONMENT}"
   )
 endfunction()
