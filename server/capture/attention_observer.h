@@ -1,8 +1,9 @@
 // AttentionObserver receives a model's attention while the model runs, a block of rows at a time.
 //
-// Called on the thread that runs the model, in order of execution: BeginLayer, AddRows for each sequence in
-// order and its rows in order, EndLayer; then the next layer. Implementations must not keep the tensors they
-// are given.
+// Called in order of execution: BeginLayer; for each sequence in order its AddRows, then EndSequence;
+// EndLayer; then the next layer. All but AddRows come on the thread that runs the model. AddRows brings every
+// row of the sequence once, in blocks of any order and from several threads at once. Implementations must not
+// keep the tensors they are given.
 #ifndef SERVER_CAPTURE_ATTENTION_OBSERVER_H_
 #define SERVER_CAPTURE_ATTENTION_OBSERVER_H_
 
@@ -24,14 +25,17 @@ class AttentionObserver {
  public:
   virtual ~AttentionObserver() = default;
 
-  // Returns whether the rows of this layer are wanted. If not, AddRows and EndLayer are not called for it.
+  // Returns whether the rows of this layer are wanted. If not, nothing more is called for it.
   virtual bool BeginLayer(const LayerShape& shape) = 0;
 
   // Rows [first_row, first_row + n) of `sequence`: probabilities [H, n, S], in the model's dtype.
   // Read only, and valid during the call only: it may be a view of what the model goes on with.
   virtual void AddRows(int64_t sequence, int64_t first_row, const at::Tensor& probabilities) = 0;
 
-  // Every row of the layer was given. Returns false to stop the forward pass here.
+  // Every row of `sequence` was given.
+  virtual void EndSequence(int64_t sequence) = 0;
+
+  // Every sequence of the layer was given. Returns false to stop the forward pass here.
   virtual bool EndLayer() = 0;
 };
 

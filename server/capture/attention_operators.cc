@@ -52,6 +52,7 @@ void RunTap(torch::jit::Stack& stack) {
     for (int64_t first = 0; first < shape.length; first += kTapRows) {
       observer.AddRows(sequence, first, rows.narrow(1, first, std::min(kTapRows, shape.length - first)));
     }
+    observer.EndSequence(sequence);
   }
   if (!observer.EndLayer()) handle->Stop();
 }

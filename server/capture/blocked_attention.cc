@@ -1,20 +1,24 @@
-// For each sequence and each block of n = 128 query rows:
+// For each sequence and each block of n query rows:
 //
-//   scores [H, n, S] = mask + scale · Q_block · Kᵀ        one batched product; the mask is broadcast, never
-//   expanded over B probabilities    = softmax(scores), in place observer         <- probabilities fuses
-//   heads, measures, folds output block     = probabilities · V                   written into [B, S, H, V],
-//   the layout the model reads next
+//   scores [H, n, S] = scale · Q_block · Kᵀ             one batched product
+//   probabilities    = softmax(scores + mask)           in place; the mask is broadcast, never expanded
+//   observer        <- probabilities                    fuses heads, measures, folds
+//   output block     = probabilities · V                written into [B, S, H, V], the layout the model reads
+//   next
 //
-// The same block of memory serves every sequence and block of a layer. Plain ATen calls are used throughout:
-// they run on CPU and CUDA alike, and a hand-written loop over gemm was measured to be slower.
+// On the CPU the blocks of a sequence are shared out over the threads: every step of a block runs on one
+// core, while its scores are in that core's cache, and no step waits for the others.
 #include "server/capture/blocked_attention.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <ATen/ThreadLocalState.h>
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
+#include "server/capture/softmax_kernel.h"
 #include "server/memory/allocation_counter.h"
 
 namespace attribution::capture {
@@ -22,54 +26,82 @@ namespace {
 
 constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
 
-// Whether a mask changes nothing. Looking costs a fraction of adding it to every head; on an accelerator it
-// would make the host wait, so there every mask counts.
-bool ChangesNothing(const at::Tensor& mask) {
-  if (!mask.device().is_cpu()) return false;
-  return (mask.scalar_type() == at::kBool ? mask : mask.eq(0)).all().item<bool>();
-}
+int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// What is added to the scores of one sequence: its mask, and minus infinity above the diagonal.
+// How the rows of a sequence are cut: into blocks of `rows`, `threads` of which are in work at once.
+struct Blocks {
+  int64_t threads = 1;
+  int64_t rows = 1;
+  int64_t count = 1;
+
+  Blocks(int64_t length, c10::Device device) {
+    const int64_t available = device.is_cpu() && !at::in_parallel_region() ? at::get_num_threads() : 1;
+    const int64_t most = RowsInWork(available) / available;
+    threads = std::min(available, DivideUp(length, most));
+    rows = DivideUp(length, DivideUp(DivideUp(length, most), threads) * threads);  // as many for each thread
+    count = DivideUp(length, rows);
+  }
+};
+
+// What is added to the scores of one sequence.
 class SequenceMask {
  public:
   // `mask` is broadcastable to [B, H, S, S]; `sequence` selects its batch. `dtype` is that of the scores.
-  SequenceMask(const std::optional<at::Tensor>& mask, bool is_causal, int64_t sequence, at::ScalarType dtype)
-      : is_causal_(is_causal) {
+  SequenceMask(const std::optional<at::Tensor>& mask, int64_t sequence, at::ScalarType dtype)
+      : dtype_(dtype) {
     if (!mask.has_value()) return;
-    at::Tensor own = *mask;
-    while (own.dim() < 4) own = own.unsqueeze(0);
-    own = own.select(0, own.size(0) == 1 ? 0 : sequence);  // [1 or H, 1 or S, 1 or S]
-    if (ChangesNothing(own)) return;
-    if (own.scalar_type() == at::kBool) {
-      own =
-          at::zeros(own.sizes(), own.options().dtype(dtype)).masked_fill_(own.logical_not(), kMinusInfinity);
-    }
-    added_ = own.to(dtype);
+    own_ = *mask;
+    while (own_.dim() < 4) own_ = own_.unsqueeze(0);
+    own_ = own_.select(0, own_.size(0) == 1 ? 0 : sequence);  // [1 or H, 1 or S, 1 or S]
+    if (own_.size(1) == 1) own_ = Added(own_);                // the same for every block
   }
 
-  bool empty() const { return !added_.defined() && !is_causal_; }
-
-  // Rows [first, first + n), broadcastable to the scores [H, n, S]. REQUIRES: not empty().
-  at::Tensor Rows(int64_t first, int64_t n, const at::Tensor& scores) const {
-    at::Tensor rows;
-    if (added_.defined()) rows = added_.size(1) == 1 ? added_ : added_.narrow(1, first, n);
-    if (!is_causal_) return rows;
-    const at::Tensor later =
-        at::full({1, n, scores.size(2)}, kMinusInfinity, scores.options()).triu_(first + 1);
-    return rows.defined() ? rows + later : later;
+  // Rows [first, first + n), broadcastable to [H, n, S]; undefined if nothing is added.
+  at::Tensor Rows(int64_t first, int64_t n) const {
+    if (!own_.defined() || own_.size(1) == 1) return own_;
+    return Added(own_.narrow(1, first, n));
   }
 
  private:
-  at::Tensor added_;
-  bool is_causal_;
+  at::Tensor Added(const at::Tensor& mask) const {
+    if (mask.scalar_type() != at::kBool) return mask.to(dtype_);
+    return at::zeros(mask.sizes(), mask.options().dtype(dtype_))
+        .masked_fill_(mask.logical_not(), kMinusInfinity);
+  }
+
+  at::ScalarType dtype_;
+  at::Tensor own_;
 };
 
-// Softmax makes NaN of a row that the mask leaves empty; ATen's operator makes it 0. Other NaNs are the
-// model's and stay.
-void ZeroEmptyRows(const at::Tensor& mask_rows, at::Tensor& probabilities) {
-  // Such a row is NaN from its first cell on. On an accelerator looking would make the host wait.
-  if (probabilities.device().is_cpu() && !probabilities.select(2, 0).isnan().any().item<bool>()) return;
-  probabilities.masked_fill_(mask_rows.amax(-1, /*keepdim=*/true).eq(kMinusInfinity), 0);
+// Softmax of any dtype and device. It makes NaN of a row that the mask leaves empty; ATen's attention makes
+// it 0. Other NaNs are the model's and stay.
+void DeviceSoftmax(at::Tensor& scores, at::Tensor mask_rows, int64_t causal_row) {
+  if (causal_row != kNotCausal) {
+    const at::Tensor later =
+        at::full({1, scores.size(1), scores.size(2)}, kMinusInfinity, scores.options()).triu_(causal_row + 1);
+    mask_rows = mask_rows.defined() ? mask_rows + later : later;
+  }
+  if (mask_rows.defined()) scores.add_(mask_rows);
+  at::_softmax_out(scores, scores, -1, /*half_to_float=*/false);
+  if (mask_rows.defined()) {
+    scores.masked_fill_(mask_rows.amax(-1, /*keepdim=*/true).eq(kMinusInfinity), 0);
+  }
+}
+
+// Replaces scores [H, n, S] by probabilities. `causal_row`: number of the first row, or kNotCausal.
+void MaskedSoftmax(at::Tensor& scores, const at::Tensor& mask_rows, int64_t causal_row) {
+  if (!scores.device().is_cpu() || scores.scalar_type() != at::kFloat) {
+    return DeviceSoftmax(scores, mask_rows, causal_row);
+  }
+  AddedMask mask;
+  at::Tensor expanded;  // a view, but for masks whose columns are not next to each other
+  if (mask_rows.defined()) {
+    expanded = mask_rows.expand_as(scores);
+    if (expanded.stride(2) != 1) expanded = expanded.contiguous();
+    mask = {expanded.const_data_ptr<float>(), expanded.stride(0), expanded.stride(1)};
+  }
+  SoftmaxInPlace({scores.mutable_data_ptr<float>(), scores.size(0), scores.size(1), scores.size(2)}, mask,
+                 causal_row);
 }
 
 // Keys or values of one sequence for every query head: [H, S, D].
@@ -109,35 +141,39 @@ at::Tensor BlockedAttention(const AttentionInputs& inputs, bool needs_output, At
     output = at::empty({batch, length, heads, inputs.value.size(3)}, query.options()).transpose(1, 2);
   }
   memory::AttentionScope scope;  // all that is allocated from here on serves the attention alone
+  const Blocks blocks(length, query.device());
   const at::Tensor scratch =
-      at::empty({heads * std::min(kBlockRows, length) * length}, query.options().dtype(dtype));
+      at::empty({blocks.threads, heads * blocks.rows * length}, query.options().dtype(dtype));
   for (int64_t sequence = 0; sequence < batch; ++sequence) {
     const at::Tensor queries = query.select(0, sequence).to(dtype);
     const at::Tensor keys = HeadsOf(inputs.key, sequence, heads).to(dtype).transpose(1, 2);  // [H, D, S]
     const at::Tensor values = HeadsOf(inputs.value, sequence, heads).to(dtype);
-    const SequenceMask mask(inputs.mask, inputs.is_causal, sequence, dtype);
-    for (int64_t first = 0; first < length; first += kBlockRows) {
-      const int64_t n = std::min(kBlockRows, length - first);
-      at::Tensor block = scratch.narrow(0, 0, heads * n * length).view({heads, n, length});
-      const at::Tensor query_block = queries.narrow(1, first, n);
-      if (mask.empty()) {
-        at::baddbmm_out(block, block, query_block, keys, /*beta=*/0, /*alpha=*/scale);
-        at::_softmax_out(block, block, -1, /*half_to_float=*/false);
-      } else {
-        const at::Tensor mask_rows = mask.Rows(first, n, block);
-        at::baddbmm_out(block, mask_rows.expand_as(block), query_block, keys, /*beta=*/1, /*alpha=*/scale);
-        at::_softmax_out(block, block, -1, /*half_to_float=*/false);
-        ZeroEmptyRows(mask_rows, block);
-      }
+    const SequenceMask mask(inputs.mask, sequence, dtype);
+
+    const auto compute_block = [&](int64_t index, const at::Tensor& memory) {
+      const int64_t first = index * blocks.rows;
+      const int64_t n = std::min(blocks.rows, length - first);
+      at::Tensor block = memory.narrow(0, 0, heads * n * length).view({heads, n, length});
+      at::baddbmm_out(block, block, queries.narrow(1, first, n), keys, /*beta=*/0, /*alpha=*/scale);
+      MaskedSoftmax(block, mask.Rows(first, n), inputs.is_causal ? first : kNotCausal);
       observer.AddRows(sequence, first, block);
-      if (!needs_output) continue;
+      if (!needs_output) return;
       at::Tensor output_block = output.select(0, sequence).narrow(1, first, n);
       if (half) {
         output_block.copy_(at::bmm(block, values));
       } else {
         at::bmm_out(output_block, block, values);
       }
-    }
+    };
+    const at::ThreadLocalState state;  // inference mode, and who counts the memory
+    at::parallel_for(
+        0, blocks.count, DivideUp(blocks.count, blocks.threads), [&](int64_t begin, int64_t end) {
+          const at::ThreadLocalStateGuard guard(state);
+          const memory::AttentionScope thread_scope;
+          const at::Tensor memory = scratch.select(0, blocks.threads == 1 ? 0 : at::get_thread_num());
+          for (int64_t index = begin; index < end; ++index) compute_block(index, memory);
+        });
+    observer.EndSequence(sequence);
   }
   return output;
 }

@@ -5,6 +5,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 
@@ -12,8 +13,9 @@
 
 namespace attribution::capture {
 
-// Query rows computed at a time: scratch is H·128·S cells.
-inline constexpr int64_t kBlockRows = 128;
+// Query rows in work at once when `threads` threads share them: scratch is at most H·rows·S cells. Fewer than
+// 32 rows a thread would make the products slow.
+inline int64_t RowsInWork(int64_t threads) { return std::max<int64_t>(128, 32 * threads); }
 
 // Arguments of aten::scaled_dot_product_attention.
 struct AttentionInputs {

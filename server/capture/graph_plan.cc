@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "attribution/status_details.h"
 #include "server/capture/attention_operators.h"
+#include "server/memory/out_of_memory.h"
 
 namespace attribution::capture {
 namespace {
@@ -23,6 +24,7 @@ std::string OwnMessage(std::string_view what) {
 }  // namespace
 
 absl::Status ModelError(const std::exception& error) {
+  if (memory::IsOutOfMemory(error)) return memory::OutOfMemory(error);
   const std::string message = OwnMessage(error.what());
   // Of an embedding, and of a table that is indexed like a tensor.
   if (message.find("index out of range") != std::string::npos ||
@@ -47,11 +49,13 @@ absl::StatusOr<torch::jit::Stack> GraphPlan::Run(torch::jit::Stack inputs,
     handle = c10::make_intrusive<ObserverHandle>(observer);
     inputs.emplace_back(handle);
   }
+  const memory::OutOfMemoryWatch watch;
   try {
     executor_.run(inputs);
     return inputs;
   } catch (const std::exception& error) {
     if (handle && handle->stopped()) return torch::jit::Stack{};
+    if (watch.happened()) return memory::OutOfMemory(error);
     return ModelError(error);
   }
 }

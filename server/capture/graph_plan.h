@@ -30,8 +30,8 @@ class GraphPlan {
   mutable torch::jit::GraphExecutor executor_;
 };
 
-// The status for what a model threw: INVALID_ARGUMENT for an index out of an embedding's range, else
-// INTERNAL, with the first line of the model's own message.
+// The status for what a model threw: RESOURCE_EXHAUSTED when memory ran out, INVALID_ARGUMENT for an index
+// out of an embedding's range, else INTERNAL, with the first line of the model's own message.
 absl::Status ModelError(const std::exception& error);
 
 }  // namespace attribution::capture

@@ -81,13 +81,15 @@ class ModelRunner {
   // Runs the forward pass on `inputs`, [B, S] int64 each on any device, in the order of description().inputs,
   // and shows every attention layer to `observer`. Stops after the last layer, or when the observer says so;
   // both are OK. INTERNAL with the first line of the model's own error when it throws; INVALID_ARGUMENT for
-  // an index out of an embedding.
+  // an index out of an embedding. RESOURCE_EXHAUSTED, OUT_OF_MEMORY, when memory runs out: known only on a
+  // thread with a memory::AllocationScope, because torch hides it otherwise.
   virtual absl::Status Run(const std::vector<at::Tensor>& inputs, AttentionObserver& observer) const = 0;
 };
 
 // Loads a TorchScript file, rewrites its graph and checks the rewritten graph against the original on the
 // warm-up shapes. A model without attention loads; its description has no sites. FAILED_PRECONDITION with a
-// sentence for the operator when the file cannot be read, the check fails or an input cannot be provided.
+// sentence for the operator when the file cannot be read, the check fails or an input cannot be provided;
+// RESOURCE_EXHAUSTED when memory ran out, whatever came of it.
 absl::StatusOr<std::unique_ptr<ModelRunner>> LoadTorchScript(const std::string& path,
                                                              const LoadOptions& options);
 

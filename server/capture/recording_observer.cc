@@ -14,14 +14,15 @@ bool RecordingObserver::BeginLayer(const LayerShape& shape) {
 }
 
 void RecordingObserver::AddRows(int64_t sequence, int64_t first_row, const at::Tensor& probabilities) {
-  RecordedLayer& layer = layers_.back();
-  const at::ScalarType dtype = probabilities.scalar_type();
-  layer.half_precision = dtype == at::kHalf || dtype == at::kBFloat16;
   const at::Tensor sums = probabilities.to(at::kFloat).sum(-1).cpu();  // [H, n]
   const at::Tensor valid = valid_.select(0, sequence).narrow(0, first_row, probabilities.size(1));
   const at::Tensor errors = sums.sub(1).abs_().masked_select(valid.unsqueeze(0));
-  if (errors.numel() == 0) return;
-  const double worst = errors.max().item<double>();
+  const double worst = errors.numel() == 0 ? 0 : errors.max().item<double>();
+
+  const at::ScalarType dtype = probabilities.scalar_type();
+  const std::scoped_lock lock(mutex_);
+  RecordedLayer& layer = layers_.back();
+  layer.half_precision = dtype == at::kHalf || dtype == at::kBFloat16;
   layer.row_sum_error =
       std::isfinite(worst) ? std::max(layer.row_sum_error, worst) : std::numeric_limits<double>::infinity();
 }

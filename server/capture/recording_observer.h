@@ -5,6 +5,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <mutex>
 #include <vector>
 
 #include "server/capture/attention_observer.h"
@@ -29,13 +30,15 @@ class RecordingObserver : public AttentionObserver {
 
   bool BeginLayer(const LayerShape& shape) override;
   void AddRows(int64_t sequence, int64_t first_row, const at::Tensor& probabilities) override;
+  void EndSequence(int64_t) override {}
   bool EndLayer() override { return true; }
 
   const std::vector<RecordedLayer>& layers() const { return layers_; }
 
  private:
   at::Tensor valid_;
-  std::vector<RecordedLayer> layers_;
+  std::mutex mutex_;                   // of blocks that come at once
+  std::vector<RecordedLayer> layers_;  // the last one is guarded by mutex_ while rows come
 };
 
 }  // namespace attribution::capture

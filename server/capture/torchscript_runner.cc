@@ -15,6 +15,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "attribution/status_details.h"
 #include "server/capture/activation_cost.h"
 #include "server/capture/attention_discovery.h"
 #include "server/capture/forward_inputs.h"
@@ -26,6 +27,7 @@
 #include "server/capture/self_check.h"
 #include "server/capture/warm_up.h"
 #include "server/memory/allocation_counter.h"
+#include "server/memory/out_of_memory.h"
 
 namespace attribution::capture {
 namespace {
@@ -43,6 +45,7 @@ class IndifferentObserver : public AttentionObserver {
  public:
   bool BeginLayer(const LayerShape&) override { return false; }
   void AddRows(int64_t, int64_t, const at::Tensor&) override {}
+  void EndSequence(int64_t) override {}
   bool EndLayer() override { return true; }
 };
 
@@ -189,13 +192,25 @@ absl::StatusOr<std::unique_ptr<ModelRunner>> Load(const std::string& path, const
   return std::make_unique<TorchScriptRunner>(std::move(module), std::move(plan), std::move(description));
 }
 
+absl::Status MemoryRanOut() {
+  return WithReason(absl::ResourceExhaustedError("Memory ran out while the model was loaded. Give the server "
+                                                 "more memory, or fewer models, and load it again."),
+                    memory::kOutOfMemoryReason);
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ModelRunner>> LoadTorchScript(const std::string& path,
                                                              const LoadOptions& options) {
+  memory::AllocationCounter counter;
+  const memory::AllocationScope scope(counter);
   try {
-    return Load(path, options);
+    auto runner = Load(path, options);
+    // Loading tries things out, so a failed allocation may have passed for a property of the model.
+    if (counter.failed_allocations() > 0 || memory::IsOutOfMemory(runner.status())) return MemoryRanOut();
+    return runner;
   } catch (const std::exception& error) {
+    if (memory::IsOutOfMemory(error)) return MemoryRanOut();
     const std::string what = error.what();
     return absl::FailedPreconditionError(absl::StrCat(
         "The file is not a TorchScript model that can be read. Torch says: ", what.substr(0, what.find('\n')),

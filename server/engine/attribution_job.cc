@@ -11,6 +11,7 @@
 #include "attribution/status_details.h"
 #include "server/engine/chunk_batch.h"
 #include "server/engine/job_telemetry.h"
+#include "server/memory/out_of_memory.h"
 #include "server/rollout/matrix_slices.h"
 
 namespace attribution::engine {
@@ -64,6 +65,7 @@ absl::Status AttributionJob::Guarded(const std::function<absl::Status()>& step) 
   try {
     return step();
   } catch (const std::exception& error) {
+    if (memory::IsOutOfMemory(error)) return memory::OutOfMemory(error);
     const std::string what = error.what();
     const std::string sentence =
         absl::StrCat("The computation failed. It said: ", what.substr(0, what.find('\n')),
@@ -126,6 +128,7 @@ void AttributionJob::RunChunk() {
     const absl::Status status = StopReason();
     return status.ok() ? ComputeChunk(grant_->plan.chunks[next_chunk_]) : status;
   });
+  if (memory::IsOutOfMemory(chunk_status_)) RecordOutOfMemory(services_.metrics, *prepared_->model);
 }
 
 void AttributionJob::AfterChunk() {

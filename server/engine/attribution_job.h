@@ -65,7 +65,7 @@ class AttributionJob final : public AttributionCall, public std::enable_shared_f
   AttributionResult MakeResult();
   void Finish(const absl::Status& status);
 
-  // Runs one step of the job. What it throws, such as running out of memory, becomes INTERNAL.
+  // Runs one step of the job. What it throws becomes INTERNAL, running out of memory RESOURCE_EXHAUSTED.
   static absl::Status Guarded(const std::function<absl::Status()>& step);
   // OK, or why the job must stop now: cancelled, or past its deadline.
   absl::Status StopReason() const;

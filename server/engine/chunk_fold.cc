@@ -10,6 +10,33 @@
 #include "server/memory/allocation_counter.h"
 
 namespace attribution::engine {
+namespace {
+
+// Adds the time it lives to a sum.
+class Stopwatch {
+ public:
+  explicit Stopwatch(std::atomic<int64_t>& nanoseconds)
+      : nanoseconds_(nanoseconds), start_(std::chrono::steady_clock::now()) {}
+  ~Stopwatch() {
+    nanoseconds_ += std::chrono::nanoseconds(std::chrono::steady_clock::now() - start_).count();
+  }
+  Stopwatch(const Stopwatch&) = delete;
+  Stopwatch& operator=(const Stopwatch&) = delete;
+
+ private:
+  std::atomic<int64_t>& nanoseconds_;
+  const std::chrono::steady_clock::time_point start_;
+};
+
+// The positions of `sequence` that count.
+rollout::ValidPositions PositionsOf(const TokenSequence& sequence, bool include_padding,
+                                    const at::TensorOptions& options) {
+  const auto length = static_cast<int64_t>(sequence.input_ids.size());
+  if (include_padding) return rollout::ValidPositions::Everywhere(sequence.attention_mask, length, options);
+  return {sequence.attention_mask, length, options};
+}
+
+}  // namespace
 
 ChunkFold::ChunkFold(const PreparedRequest& request, int64_t first, int64_t count, LayerDone layer_done)
     : request_(request),
@@ -20,11 +47,9 @@ ChunkFold::ChunkFold(const PreparedRequest& request, int64_t first, int64_t coun
       at::TensorOptions().dtype(at::kFloat).device(request.model->runner->description().device);
   int64_t longest = 0;
   for (int64_t i = first; i < first + count; ++i) {
-    const TokenSequence& sequence = request.sequences[i];
-    const auto length = static_cast<int64_t>(sequence.input_ids.size());
-    folds_.emplace_back(request.options, rollout::ValidPositions(sequence.attention_mask, length, options),
-                        options);
-    longest = std::max(longest, length);
+    folds_.emplace_back(request.options,
+                        PositionsOf(request.sequences[i], request.options.include_padding, options), options);
+    longest = std::max(longest, folds_.back().valid().length());
   }
   padded_length_ = longest;
   spare_ = at::empty({longest * longest}, options);
@@ -51,19 +76,15 @@ bool ChunkFold::BeginLayer(const capture::LayerShape& shape) {
 
 void ChunkFold::AddRows(int64_t sequence, int64_t first_row, const at::Tensor& probabilities) {
   const memory::AttentionScope scope;
-  const auto start = std::chrono::steady_clock::now();
-  Fold(sequence, first_row, probabilities);
-  fold_time_ += absl::FromChrono(std::chrono::steady_clock::now() - start);
+  const Stopwatch stopwatch(fold_nanoseconds_);
+  folds_[sequence].AddRows(first_row, probabilities, spare_);
 }
 
-void ChunkFold::Fold(int64_t sequence, int64_t first_row, const at::Tensor& probabilities) {
-  rollout::SequenceFold& fold = folds_[sequence];
-  fold.AddRows(first_row, probabilities, spare_);
-  // The spare is shared, so a sequence takes its product over with its own last row, before the next one
-  // begins.
-  const int64_t last_row = fold.valid().length() - 1;
-  if (last_row < first_row || last_row >= first_row + probabilities.size(1)) return;
-  auto statistics = fold.EndLayer(spare_);
+// The spare is shared, so a sequence takes its product over before the next one begins.
+void ChunkFold::EndSequence(int64_t sequence) {
+  const memory::AttentionScope scope;
+  const Stopwatch stopwatch(fold_nanoseconds_);
+  auto statistics = folds_[sequence].EndLayer(spare_);
   status_.Update(statistics.status());
   if (statistics.ok()) layer_statistics_[sequence] = *statistics;
 }

@@ -7,6 +7,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <vector>
@@ -33,13 +34,15 @@ class ChunkFold : public capture::AttentionObserver {
 
   bool BeginLayer(const capture::LayerShape& shape) override;
   void AddRows(int64_t sequence, int64_t first_row, const at::Tensor& probabilities) override;
+  void EndSequence(int64_t sequence) override;
   bool EndLayer() override;
 
   // Why the pass was stopped; OK if it saw every layer that the options ask for.
   absl::Status Finish() const;
 
-  // Time spent on measuring and folding so far. On an accelerator: on giving it the work.
-  absl::Duration fold_time() const { return fold_time_; }
+  // Time spent on measuring and folding so far, summed over the threads that do it. On an accelerator: on
+  // giving it the work.
+  absl::Duration fold_time() const { return absl::Nanoseconds(fold_nanoseconds_.load()); }
 
   // Statistics of layer `layer_idx`, and the rollout, of sequence `i` of the chunk. REQUIRES: Finish() is OK.
   const rollout::AttentionStatistics& attention(int64_t i) const { return attention_[i]; }
@@ -47,7 +50,6 @@ class ChunkFold : public capture::AttentionObserver {
 
  private:
   absl::Status AttentionChanged() const;
-  void Fold(int64_t sequence, int64_t first_row, const at::Tensor& probabilities);
 
   const PreparedRequest& request_;
   const LayerDone layer_done_;
@@ -60,7 +62,7 @@ class ChunkFold : public capture::AttentionObserver {
   int64_t padded_length_ = 0;
   size_t executions_ = 0;  // of any site
   absl::Status status_;
-  absl::Duration fold_time_;
+  std::atomic<int64_t> fold_nanoseconds_ = 0;
 };
 
 }  // namespace attribution::engine

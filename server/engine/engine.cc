@@ -18,6 +18,7 @@
 #include "server/engine/device.h"
 #include "server/engine/engine_factory.h"
 #include "server/engine/worker_pool.h"
+#include "server/memory/refusing_allocator.h"
 #include "server/models/model_store.h"
 #include "server/telemetry/logging.h"
 
@@ -240,6 +241,7 @@ absl::StatusOr<std::unique_ptr<Engine>> CreateEngine(const EngineOptions& option
                                                      telemetry::Metrics& metrics) {
   const auto device = ResolveDevice(options.device);
   if (!device.ok()) return device.status();
+  memory::InstallRefusingAllocator();
   auto engine = std::make_unique<TorchEngine>(options, *device, metrics);
   if (absl::Status status = engine->Start(); !status.ok()) return status;
   return engine;

@@ -43,6 +43,11 @@ void RecordChunk(telemetry::Metrics& metrics, const models::ResidentModel& model
   metrics.Observe(MetricId::kRolloutSeconds, {model.name, version, device}, absl::ToDoubleSeconds(fold));
 }
 
+void RecordOutOfMemory(telemetry::Metrics& metrics, const models::ResidentModel& model) {
+  metrics.Add(MetricId::kOutOfMemory,
+              {model.name, absl::StrCat(model.version), model.runner->description().device.str()});
+}
+
 void RecordSequence(telemetry::Metrics& metrics, const models::ResidentModel& model, const Metrics& values,
                     int64_t valid) {
   const std::string version = absl::StrCat(model.version);

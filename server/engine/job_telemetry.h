@@ -30,6 +30,9 @@ void RecordAdmission(telemetry::Metrics& metrics, const admission::Grant& grant,
 void RecordChunk(telemetry::Metrics& metrics, const models::ResidentModel& model, int32_t sequences,
                  absl::Duration forward, absl::Duration fold);
 
+// A chunk ran out of memory.
+void RecordOutOfMemory(telemetry::Metrics& metrics, const models::ResidentModel& model);
+
 // The attribution of one sequence with `valid` valid positions. Entropies are also told divided by
 // log(valid), which frees them of the length; a single position has no such value.
 void RecordSequence(telemetry::Metrics& metrics, const models::ResidentModel& model, const Metrics& values,

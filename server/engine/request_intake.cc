@@ -1,5 +1,6 @@
 #include "server/engine/request_intake.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -117,6 +118,30 @@ absl::StatusOr<Sequences> SequencesOf(AttributionInput input, const ResidentMode
   return InvalidField("input", "The request has no input. Set tokens or text.");
 }
 
+// Pads every sequence on the right to the longest: what include_padding computes over.
+absl::Status PadToLongest(const ResidentModel& model, std::vector<TokenSequence>& sequences) {
+  size_t longest = 0;
+  for (const TokenSequence& sequence : sequences) longest = std::max(longest, sequence.input_ids.size());
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    TokenSequence& sequence = sequences[i];
+    const size_t length = sequence.input_ids.size();
+    if (length == longest) continue;
+    if (!model.runner->description().has_mask()) {
+      return InvalidField(
+          "options.include_padding",
+          absl::StrCat("Sequences of different lengths cannot be padded. The model takes no attention mask; "
+                       "sequence ",
+                       i, " has ", length, " tokens and the longest ", longest,
+                       ". Send sequences of equal length, or leave include_padding unset."));
+    }
+    if (sequence.attention_mask.empty()) sequence.attention_mask.assign(length, 1);
+    sequence.attention_mask.resize(longest, 0);
+    sequence.input_ids.resize(longest, model.manifest.pad_token_id.value_or(0));
+    if (!sequence.token_type_ids.empty()) sequence.token_type_ids.resize(longest, 0);
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<PreparedRequest> PrepareRequest(AttributionRequest request, const RequestLimits& limits,
@@ -136,6 +161,9 @@ absl::StatusOr<PreparedRequest> PrepareRequest(AttributionRequest request, const
   if (!input.ok()) return input.status();
   if (absl::Status status = ValidateSequences(input->sequences, ranges, input->input); !status.ok())
     return status;
+  if (options->include_padding) {
+    if (absl::Status status = PadToLongest(*model, input->sequences); !status.ok()) return status;
+  }
   return PreparedRequest{std::move(model), std::move(input->sequences), *std::move(options), request.output,
                          *std::move(layers)};
 }

@@ -31,8 +31,9 @@ struct PreparedRequest {
   LayerSelection layers;
 };
 
-// Checks `request` against `model`; texts become token ids. INVALID_ARGUMENT with the field for values out of
-// range, FAILED_PRECONDITION where the model cannot do it, UNIMPLEMENTED for what is not built yet.
+// Checks `request` against `model`; texts become token ids, and with include_padding every sequence becomes
+// as long as the longest. INVALID_ARGUMENT with the field for values out of range, FAILED_PRECONDITION where
+// the model cannot do it, UNIMPLEMENTED for what is not built yet.
 absl::StatusOr<PreparedRequest> PrepareRequest(AttributionRequest request, const RequestLimits& limits,
                                                std::shared_ptr<const models::ResidentModel> model);
 

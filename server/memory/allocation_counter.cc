@@ -1,6 +1,7 @@
 #include "server/memory/allocation_counter.h"
 
 #include <c10/core/Allocator.h>
+#include <c10/util/Exception.h>
 
 #include <algorithm>
 #include <mutex>
@@ -26,7 +27,7 @@ struct Account {
 
 // Receives torch's reports. Blocks are remembered, so that freeing one is charged to the account that paid
 // for it.
-class AllocationCounter::Recorder : public c10::MemoryReportingInfoBase {
+class AllocationCounter::Recorder final : public c10::MemoryReportingInfoBase {
  public:
   void reportMemoryUsage(void* block, int64_t bytes, size_t, size_t, c10::Device) override {
     const std::scoped_lock lock(mutex_);
@@ -38,11 +39,39 @@ class AllocationCounter::Recorder : public c10::MemoryReportingInfoBase {
     if (attention) attention_.Add(bytes);
   }
 
+  void reportOutOfMemory(int64_t, size_t, size_t, c10::Device) override {
+    const std::scoped_lock lock(mutex_);
+    ++failed_;
+  }
+
   bool memoryProfilingEnabled() const override { return true; }
 
   void AddExternal(int64_t bytes) {
     const std::scoped_lock lock(mutex_);
     total_.Add(bytes);
+  }
+
+  void SetLimit(int64_t bytes) {
+    const std::scoped_lock lock(mutex_);
+    limit_ = bytes;
+  }
+
+  void Check(int64_t bytes) {
+    const std::scoped_lock lock(mutex_);
+    if (total_.live <= limit_ - bytes) return;
+    ++failed_;
+    TORCH_CHECK_WITH(OutOfMemoryError, false, "The request needs more memory than it may use: ", bytes,
+                     " bytes more than ", total_.live, ", the limit is ", limit_, ".");
+  }
+
+  bool exceeded_limit() const {
+    const std::scoped_lock lock(mutex_);
+    return total_.peak > limit_;
+  }
+
+  int64_t failed() const {
+    const std::scoped_lock lock(mutex_);
+    return failed_;
   }
 
   Account total() const {
@@ -74,6 +103,8 @@ class AllocationCounter::Recorder : public c10::MemoryReportingInfoBase {
   // Guarded by mutex_.
   Account total_;
   Account attention_;
+  int64_t limit_ = kUnlimited;
+  int64_t failed_ = 0;
   std::unordered_map<void*, Block> blocks_;
 };
 
@@ -85,10 +116,28 @@ int64_t AllocationCounter::peak_bytes() const { return recorder_->total().peak; 
 int64_t AllocationCounter::attention_peak_bytes() const { return recorder_->attention().peak; }
 void AllocationCounter::AddExternal(int64_t bytes) { recorder_->AddExternal(bytes); }
 
+void AllocationCounter::SetLimit(int64_t bytes) { recorder_->SetLimit(bytes); }
+bool AllocationCounter::exceeded_limit() const { return recorder_->exceeded_limit(); }
+int64_t AllocationCounter::failed_allocations() const { return recorder_->failed(); }
+
+AllocationCounter::Recorder* AllocationCounter::Current() {
+  // A profiler of torch's own may stand there too.
+  return dynamic_cast<Recorder*>(c10::ThreadLocalDebugInfo::get(c10::DebugInfoKind::PROFILER_STATE));
+}
+
 AllocationScope::AllocationScope(AllocationCounter& counter)
     : guard_(c10::DebugInfoKind::PROFILER_STATE, counter.recorder_) {}
 
 AttentionScope::AttentionScope() { ++attention_depth; }
 AttentionScope::~AttentionScope() { --attention_depth; }
+
+void CheckAllocation(int64_t bytes) {
+  if (auto* recorder = AllocationCounter::Current()) recorder->Check(bytes);
+}
+
+int64_t FailedAllocations() {
+  const auto* recorder = AllocationCounter::Current();
+  return recorder == nullptr ? 0 : recorder->failed();
+}
 
 }  // namespace attribution::memory

@@ -1,19 +1,26 @@
-// AllocationCounter counts the bytes that torch allocates for one job, on every device.
+// AllocationCounter counts the bytes that torch allocates for one job, on every device, and holds the limit
+// of what the job may allocate.
 //
 // A counter belongs to one job. It is installed on a thread by an AllocationScope, several times one after
 // another and on different threads if need be; its methods may be called from any thread. It counts what
 // happens on the threads where it is installed: a block that is freed elsewhere counts as live. ATen's
-// operators allocate on the calling thread only. It cannot refuse: torch allocates first and reports
-// afterwards.
+// operators allocate on the calling thread only. at::ThreadLocalStateGuard carries the counter, not an
+// AttentionScope, onto the threads that help with an at::parallel_for.
+//
+// Torch allocates first and reports to the counter afterwards, so the counter cannot refuse by itself:
+// refusing_allocator.h asks CheckAllocation() before it allocates.
 #ifndef SERVER_MEMORY_ALLOCATION_COUNTER_H_
 #define SERVER_MEMORY_ALLOCATION_COUNTER_H_
 
 #include <c10/util/ThreadLocalDebugInfo.h>
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 
 namespace attribution::memory {
+
+inline constexpr int64_t kUnlimited = std::numeric_limits<int64_t>::max();
 
 class AllocationCounter {
  public:
@@ -34,9 +41,26 @@ class AllocationCounter {
   // back.
   void AddExternal(int64_t bytes);
 
+  // The most bytes that may live at once from now on; kUnlimited to begin with. Threads that allocate at the
+  // same moment may together exceed it by their last blocks.
+  void SetLimit(int64_t bytes);
+
+  // Whether more lived at once than the limit allows now. On a device whose allocator does not refuse, such
+  // as CUDA, this is how an excess is noticed, after it happened.
+  bool exceeded_limit() const;
+
+  // How many allocations inside the counter's scopes failed, or were refused.
+  int64_t failed_allocations() const;
+
  private:
   friend class AllocationScope;
+  friend void CheckAllocation(int64_t bytes);
+  friend int64_t FailedAllocations();
   class Recorder;
+
+  // What the counter of this thread keeps, or null.
+  static Recorder* Current();
+
   const std::shared_ptr<Recorder> recorder_;
 };
 
@@ -59,6 +83,13 @@ class AttentionScope {
   AttentionScope(const AttentionScope&) = delete;
   AttentionScope& operator=(const AttentionScope&) = delete;
 };
+
+// Throws c10::OutOfMemoryError, and counts a failed allocation, if `bytes` more would exceed the limit of
+// this thread's counter. Does nothing without a counter.
+void CheckAllocation(int64_t bytes);
+
+// AllocationCounter::failed_allocations() of this thread's counter; 0 without one.
+int64_t FailedAllocations();
 
 }  // namespace attribution::memory
 

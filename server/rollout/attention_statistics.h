@@ -2,7 +2,8 @@
 //
 // RowMeasurer takes four numbers a row on the device, without waiting for it; summing up happens once a
 // layer, in double. AttentionStatistics merges exactly, so that how a batch was cut into chunks does not
-// show. Not thread-safe: one measurer belongs to one job on one worker. AttentionStatistics is a value.
+// show. One measurer belongs to one job; its threads may measure blocks of different rows at the same time.
+// AttentionStatistics is a value.
 #ifndef SERVER_ROLLOUT_ATTENTION_STATISTICS_H_
 #define SERVER_ROLLOUT_ATTENTION_STATISTICS_H_
 
@@ -44,7 +45,8 @@ class RowMeasurer {
 
   // Measures sum and smallest cell of each row of `block`, rows [first_row, first_row + size(0)), float32:
   // what every layer needs. With `statistics` also the largest cell and the entropy -Σ x · log(max(x,
-  // 1e-12)). The block must hold 0 in invalid rows and columns. It is not changed.
+  // 1e-12)). The block must hold 0 in invalid rows and columns. It is not changed. Blocks of different rows
+  // may be measured by several threads at once.
   void Measure(int64_t first_row, const at::Tensor& block, bool statistics);
 
   // Sums of rows [first_row, first_row + rows), [rows] float32 on the device. A view: the next matrix

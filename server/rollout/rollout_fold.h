@@ -2,20 +2,24 @@
 // rows at a time.
 //
 // Holds R [n, n] in the sequence's own length n; a second [n, n], the spare, is shared by all sequences of a
-// chunk. Never holds two layers, nor more of a layer than a block. Padding of the chunk is cut off first, so
-// that it cannot matter. Not thread-safe: one fold belongs to one job on one worker. The formulas are in
-// docs/rollout.md.
+// chunk. Never holds two layers. Padding of the chunk is cut off first, so that it cannot matter. One fold
+// belongs to one job. The blocks of a layer may come in any order and from several threads at once; all else
+// comes from one thread at a time. The formulas are in docs/rollout.md.
 #ifndef SERVER_ROLLOUT_ROLLOUT_FOLD_H_
 #define SERVER_ROLLOUT_ROLLOUT_FOLD_H_
 
 #include <ATen/core/Tensor.h>
 
+#include <atomic>
 #include <cstdint>
+#include <memory>
+#include <mutex>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "attribution/options.h"
 #include "server/rollout/attention_statistics.h"
+#include "server/rollout/fold_rules.h"
 #include "server/rollout/valid_positions.h"
 
 namespace attribution::rollout {
@@ -33,15 +37,15 @@ class SequenceFold {
 
   // Takes rows [first_row, first_row + rows) of the layer: `probabilities` [H, rows, S], S >= n, any floating
   // dtype. They are not changed and not kept. Rows and columns from n on are ignored. `spare` is a flat
-  // float32 tensor of at least n * n cells on the same device; EndLayer() needs what this writes. REQUIRES:
-  // BeginLayer() was called; blocks come in order, every row once.
-  void AddRows(int64_t first_row, const at::Tensor& probabilities, at::Tensor& spare);
+  // float32 tensor of at least n * n cells on the same device; EndLayer() needs what this writes. Several
+  // threads may call it at once for different rows. REQUIRES: BeginLayer() was called; every row comes once.
+  void AddRows(int64_t first_row, const at::Tensor& probabilities, const at::Tensor& spare);
 
   // Makes the folded layer part of R and returns its statistics, empty unless asked for. May swap `spare`
   // with the fold's own buffer if both have the same size. After an error the fold is of no further use.
   // INTERNAL with reason NON_FINITE_ATTENTION or NEGATIVE_ATTENTION, naming the layer, if a valid row holds
   // NaN, Inf or a negative cell; INVALID_ARGUMENT for options.head if this layer has no such head; INTERNAL
-  // if rows are missing.
+  // if rows are missing. REQUIRES: every AddRows() has returned.
   absl::StatusOr<AttentionStatistics> EndLayer(at::Tensor& spare);
 
   // Returns the rollout of the layers folded so far, [n, n] float32, 0 at invalid positions. A view, valid
@@ -60,11 +64,26 @@ class SequenceFold {
   int64_t bytes() const;
 
  private:
-  void Fold(int64_t first_row, at::Tensor& block, const at::Tensor& spare);
-  void AddResidual(int64_t first_row, at::Tensor& block) const;
+  // What the threads that add rows have in common. On the heap, so that a fold can be moved.
+  struct Progress {
+    std::atomic<int64_t> rows_seen = 0;
+    std::mutex mutex;
+    absl::Status error;  // of the smallest row that has one; guarded by mutex
+    int64_t error_row = -1;
+  };
+
+  bool HasHead(int64_t first_row, int64_t heads);
+  void FoldRows(int64_t first_row, at::Tensor& block, const at::Tensor& spare) const;
+  void FoldWhole(at::Tensor& layer);
+  void TakeProduct(at::Tensor& spare);
   absl::Status CheckLayer(const RowMeasurer::Summary& summary) const;
 
+  // The flat `cells`, or the front of them, as an [n, n] matrix.
+  at::Tensor AsMatrix(const at::Tensor& cells) const;
+
   const ResolvedOptions options_;
+  const FoldRules rules_;
+  const bool row_by_row_;
   const ValidPositions valid_;
   RowMeasurer measurer_;
   at::Tensor cells_;  // R, flat, n * n
@@ -74,8 +93,7 @@ class SequenceFold {
   int32_t layer_ = -1;
   bool folds_ = false;
   bool measures_ = false;
-  int64_t rows_seen_ = 0;
-  absl::Status error_;
+  std::unique_ptr<Progress> progress_ = std::make_unique<Progress>();
 };
 
 }  // namespace attribution::rollout

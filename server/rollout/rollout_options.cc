@@ -22,28 +22,27 @@ absl::StatusOr<int32_t> ResolveLayer(const char* name, int32_t layer, int32_t nu
   return layer < 0 ? layer + num_layers : layer;
 }
 
-absl::Status CheckPreset(Preset preset) {
-  const char* name = nullptr;
+// What a preset sets for parameters that the caller left open.
+struct PresetDefaults {
+  int32_t start_layer = 0;
+  double discard_ratio = 0;
+};
+
+absl::StatusOr<PresetDefaults> DefaultsOf(Preset preset) {
   switch (preset) {
     case Preset::kAbnar2020:
     case Preset::kIclrMetrics:
-      return absl::OkStatus();
+      return PresetDefaults();
     case Preset::kChefer2021:
-      name = "PRESET_CHEFER_2021";
-      break;
+      return PresetDefaults{/*start_layer=*/1, /*discard_ratio=*/0};
     case Preset::kVitExplain:
-      name = "PRESET_VIT_EXPLAIN";
-      break;
     case Preset::kVitExplainFixed:
-      name = "PRESET_VIT_EXPLAIN_FIXED";
-      break;
+      return PresetDefaults{/*start_layer=*/0, /*discard_ratio=*/0.9};
   }
-  if (name == nullptr) {
-    return InvalidField("options.preset",
-                        absl::StrCat("Unknown preset. Its number is ", static_cast<int>(preset),
-                                     ". Use PRESET_ABNAR_2020 or PRESET_ICLR_METRICS."));
-  }
-  return NotBuilt("options.preset", name);
+  return InvalidField(
+      "options.preset",
+      absl::StrCat("Unknown preset. Its number is ", static_cast<int>(preset),
+                   ". Use one of the presets of docs/rollout.md, such as PRESET_ABNAR_2020."));
 }
 
 // Written as "not inside", so that NaN is outside.
@@ -75,12 +74,8 @@ absl::Status CheckCounts(const AttributionOptions& options, int32_t num_heads) {
   return absl::OkStatus();
 }
 
-absl::Status CheckBuilt(const AttributionOptions& options) {
-  if (options.discard_ratio.value_or(0.0) > 0.0) {
-    return NotBuilt("options.discard_ratio", "discard_ratio");
-  }
-  if (options.include_padding) return NotBuilt("options.include_padding", "include_padding");
-  switch (options.causal_correction) {
+absl::Status CheckCausalCorrection(CausalCorrection correction) {
+  switch (correction) {
     case CausalCorrection::kNone:
       return absl::OkStatus();
     case CausalCorrection::kUniformRatio:
@@ -89,16 +84,29 @@ absl::Status CheckBuilt(const AttributionOptions& options) {
       return NotBuilt("options.causal_correction", "CAUSAL_CORRECTION_DROP_FIRST");
   }
   return InvalidField("options.causal_correction",
-                      absl::StrCat("Unknown causal correction. Its number is ",
-                                   static_cast<int>(options.causal_correction), ". Leave it unset."));
+                      absl::StrCat("Unknown causal correction. Its number is ", static_cast<int>(correction),
+                                   ". Leave it unset."));
 }
 
-absl::StatusOr<ResolvedOptions> WithLayers(const AttributionOptions& options, int32_t num_layers) {
+// The first layer of the rollout as given, which may count from the end, or the preset's.
+absl::StatusOr<int32_t> FirstLayer(const AttributionOptions& options, const PresetDefaults& defaults,
+                                   int32_t num_layers) {
+  if (options.start_layer.has_value()) return *options.start_layer;
+  if (defaults.start_layer < num_layers) return defaults.start_layer;
+  return InvalidField("options.preset", absl::StrCat("The preset leaves no layer. It begins with layer ",
+                                                     defaults.start_layer, " and ", num_layers,
+                                                     " attention layers are left. Set start_layer to 0, or "
+                                                     "choose another preset."));
+}
+
+absl::StatusOr<ResolvedOptions> WithLayers(const AttributionOptions& options, const PresetDefaults& defaults,
+                                           int32_t num_layers) {
   ResolvedOptions resolved;
   const absl::StatusOr<int32_t> layer = ResolveLayer("layer_idx", options.layer_idx.value_or(-1), num_layers);
   if (!layer.ok()) return layer.status();
-  const absl::StatusOr<int32_t> start =
-      ResolveLayer("start_layer", options.start_layer.value_or(0), num_layers);
+  const absl::StatusOr<int32_t> first = FirstLayer(options, defaults, num_layers);
+  if (!first.ok()) return first.status();
+  const absl::StatusOr<int32_t> start = ResolveLayer("start_layer", *first, num_layers);
   if (!start.ok()) return start.status();
   const absl::StatusOr<int32_t> end = ResolveLayer("end_layer", options.end_layer.value_or(-1), num_layers);
   if (!end.ok()) return end.status();
@@ -121,17 +129,19 @@ absl::StatusOr<ResolvedOptions> ResolveOptions(const AttributionOptions& options
                                                int32_t num_heads) {
   if (absl::Status status = CheckRatios(options); !status.ok()) return status;
   if (absl::Status status = CheckCounts(options, num_heads); !status.ok()) return status;
-  absl::StatusOr<ResolvedOptions> resolved = WithLayers(options, num_layers);
+  if (absl::Status status = CheckCausalCorrection(options.causal_correction); !status.ok()) return status;
+  const Preset preset = options.preset.value_or(Preset::kAbnar2020);
+  const absl::StatusOr<PresetDefaults> defaults = DefaultsOf(preset);
+  if (!defaults.ok()) return defaults.status();
+  absl::StatusOr<ResolvedOptions> resolved = WithLayers(options, *defaults, num_layers);
   if (!resolved.ok()) return resolved;
-  resolved->preset = options.preset.value_or(Preset::kAbnar2020);
-  if (absl::Status status = CheckPreset(resolved->preset); !status.ok()) return status;
-  if (absl::Status status = CheckBuilt(options); !status.ok()) return status;
 
+  resolved->preset = preset;
   resolved->attention_layer_pattern = options.attention_layer_pattern;
   resolved->residual_weight = options.residual_weight.value_or(0.5);
   resolved->head_fusion = options.head_fusion.value_or(HeadFusion::kMean);
   resolved->head = options.head;
-  resolved->discard_ratio = options.discard_ratio.value_or(0.0);
+  resolved->discard_ratio = options.discard_ratio.value_or(defaults->discard_ratio);
   resolved->include_padding = options.include_padding;
   resolved->causal_correction = options.causal_correction;
   resolved->max_chunk_size = options.max_chunk_size;

@@ -63,6 +63,8 @@ constexpr MetricDefinition kTable[] = {
      "Time from a cancellation to the end of the request, its memory released."},
     {MetricId::kChunkSize, "attribution_chunk_size", kHistogram, kModel, kSequences, "Sequences in a chunk."},
     {MetricId::kChunks, "attribution_chunks_total", kCounter, kModel, kNoBuckets, "Chunks that ran."},
+    {MetricId::kOutOfMemory, "attribution_oom_total", kCounter, kModel, kNoBuckets,
+     "Chunks that ran out of memory."},
     {MetricId::kRequests, "attribution_requests_total", kCounter, kOutcome, kNoBuckets,
      "Attributions by how they ended."},
     {MetricId::kModelLoaded, "attribution_model_loaded", kGauge, kModel, kNoBuckets,

@@ -32,6 +32,7 @@ enum class MetricId {
   kCancelLatencySeconds,
   kChunkSize,
   kChunks,
+  kOutOfMemory,
   kRequests,
   kModelLoaded,
   kModelLoadSeconds,

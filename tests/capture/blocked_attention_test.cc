@@ -1,6 +1,7 @@
 #include "server/capture/blocked_attention.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -143,6 +144,22 @@ TEST_P(BlockedAttentionTest, GivesTheOutputOfAten) {
   EXPECT_LE(LargestDifference(output, PlainAttention(inputs_)), 2e-5);
 }
 
+// However many threads share the rows, none is missed and none computed twice.
+TEST_P(BlockedAttentionTest, ThreadsDoNotMatter) {
+  const ReferenceAttention expected = ComputeReferenceAttention(inputs_);
+  const int before = at::get_num_threads();
+  for (const int threads : {1, 2}) {
+    at::set_num_threads(threads);
+    CollectingObserver observer;
+    observer.BeginLayer(ShapeOf(inputs_, 0));
+    const at::Tensor output = BlockedAttention(inputs_, /*needs_output=*/true, observer);
+    observer.EndLayer();
+    EXPECT_LE(LargestDifference(observer.layers()[0].probabilities, expected.probabilities), 5e-6);
+    EXPECT_LE(LargestDifference(output, expected.output), 2e-5);
+  }
+  at::set_num_threads(before);
+}
+
 // 127, 128, 129: one block short of full, full, and a second block of one row.
 INSTANTIATE_TEST_SUITE_P(Variants, BlockedAttentionTest,
                          testing::Combine(testing::ValuesIn(kVariants),
@@ -245,12 +262,13 @@ class BlindObserver : public AttentionObserver {
  public:
   bool BeginLayer(const LayerShape&) override { return true; }
   void AddRows(int64_t, int64_t, const at::Tensor&) override {}
+  void EndSequence(int64_t) override {}
   bool EndLayer() override { return true; }
 };
 
 class BlockedAttentionMemoryTest : public testing::TestWithParam<bool> {};
 
-TEST_P(BlockedAttentionMemoryTest, ScratchIsOneBlockOfRows) {
+TEST_P(BlockedAttentionMemoryTest, ScratchIsTheRowsInWork) {
   constexpr int64_t kLength = 512;
   AttentionInputs inputs;
   for (at::Tensor* tensor : {&inputs.query, &inputs.key, &inputs.value}) {
@@ -263,7 +281,7 @@ TEST_P(BlockedAttentionMemoryTest, ScratchIsOneBlockOfRows) {
     const memory::AllocationScope scope(counter);
     BlockedAttention(inputs, /*needs_output=*/GetParam(), observer);
   }
-  const int64_t block = 8 * kBlockRows * kLength * static_cast<int64_t>(sizeof(float));
+  const int64_t block = 8 * RowsInWork(at::get_num_threads()) * kLength * static_cast<int64_t>(sizeof(float));
   EXPECT_GE(counter.attention_peak_bytes(), block);
   EXPECT_LE(counter.attention_peak_bytes(), block * 3 / 2) << "[H, S, S] would be 4 blocks, [B, H, S, S] 16";
   const int64_t output = GetParam() ? 4 * 8 * kLength * 16 * static_cast<int64_t>(sizeof(float)) : 0;

@@ -5,6 +5,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cstddef>
 #include <limits>
 #include <vector>
@@ -18,7 +19,7 @@ struct CollectedLayer {
   at::Tensor probabilities;  // [B, H, S, S] float64; NaN where no row came
 };
 
-// Fails the running test when a row comes twice, out of order, or not at all.
+// Fails the running test when a row comes twice or not at all, or a sequence out of order.
 class CollectingObserver : public AttentionObserver {
  public:
   // Stops the run after `stop_after` layers.
@@ -30,6 +31,7 @@ class CollectingObserver : public AttentionObserver {
     layers_.push_back(
         {shape, at::full({shape.batch, shape.heads, shape.length, shape.length}, nothing, at::kDouble)});
     rows_seen_ = 0;
+    sequences_seen_ = 0;
     return true;
   }
 
@@ -38,9 +40,16 @@ class CollectingObserver : public AttentionObserver {
     ASSERT_EQ(probabilities.dim(), 3);
     EXPECT_EQ(probabilities.size(0), layer.shape.heads);
     EXPECT_EQ(probabilities.size(2), layer.shape.length);
-    EXPECT_EQ(sequence * layer.shape.length + first_row, rows_seen_) << "rows come in order, each once";
+    at::Tensor rows = layer.probabilities.select(0, sequence).narrow(1, first_row, probabilities.size(1));
+    EXPECT_TRUE(rows.isnan().all().item<bool>()) << "a row comes twice";
+    rows.copy_(probabilities);
+    EXPECT_EQ(sequence, sequences_seen_) << "sequences come in order";
     rows_seen_ += probabilities.size(1);
-    layer.probabilities.select(0, sequence).narrow(1, first_row, probabilities.size(1)).copy_(probabilities);
+  }
+
+  void EndSequence(int64_t sequence) override {
+    EXPECT_EQ(sequence, sequences_seen_++);
+    EXPECT_EQ(rows_seen_, sequences_seen_ * layers_.back().shape.length) << "a row is missing";
   }
 
   bool EndLayer() override {
@@ -52,7 +61,8 @@ class CollectingObserver : public AttentionObserver {
 
  private:
   size_t stop_after_;
-  int64_t rows_seen_ = 0;
+  int64_t sequences_seen_ = 0;
+  std::atomic<int64_t> rows_seen_ = 0;
   std::vector<CollectedLayer> layers_;
 };
 

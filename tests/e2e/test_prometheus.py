@@ -26,6 +26,7 @@ FROM_THE_START = {
     "attribution_forward_seconds": "histogram",
     "attribution_chunk_size": "histogram",
     "attribution_chunks_total": "counter",
+    "attribution_oom_total": "counter",
     "attribution_requests_total": "counter",
     "attribution_model_loaded": "gauge",
     "attribution_model_load_seconds": "histogram",

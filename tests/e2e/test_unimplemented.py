@@ -8,11 +8,7 @@ from attribution.v1 import attribution_service_pb2, input_pb2, model_service_pb2
 IDS = [[101, 7592, 102]]
 
 OPTIONS = {
-    "PRESET_CHEFER_2021": {"preset": options_pb2.PRESET_CHEFER_2021},
-    "PRESET_VIT_EXPLAIN": {"preset": options_pb2.PRESET_VIT_EXPLAIN},
-    "PRESET_VIT_EXPLAIN_FIXED": {"preset": options_pb2.PRESET_VIT_EXPLAIN_FIXED},
-    "discard_ratio": {"discard_ratio": 0.5},
-    "include_padding": {"include_padding": True},
+    "CAUSAL_CORRECTION_UNIFORM_RATIO": {"causal_correction": options_pb2.CAUSAL_CORRECTION_UNIFORM_RATIO},
     "CAUSAL_CORRECTION_DROP_FIRST": {"causal_correction": options_pb2.CAUSAL_CORRECTION_DROP_FIRST},
 }
 OUTPUTS = {

@@ -59,6 +59,7 @@ bool ShowLayer(ChunkFold& fold, const Sample& sample, int32_t layer, int32_t sit
       fold.AddRows(static_cast<int64_t>(b), row,
                    probabilities.narrow(1, row, std::min(block_rows, length - row)));
     }
+    fold.EndSequence(static_cast<int64_t>(b));
   }
   return fold.EndLayer();
 }
@@ -102,6 +103,37 @@ TEST_P(ChunkFoldTest, RaggedChunkEqualsTheOracle) {
 INSTANTIATE_TEST_SUITE_P(Options, ChunkFoldTest,
                          testing::Combine(testing::Values(Preset::kAbnar2020, Preset::kIclrMetrics),
                                           testing::Values(0.5, 0.2), testing::Values(1, 3, 100)));
+
+TEST(ChunkFoldPaddingTest, IncludePaddingCountsEveryCell) {
+  const Sample sample = rollout::PaddedSample(8, 4, 3, {{1, 1, 1, 1, 1, 1}, {1, 1, 1}, {0, 1, 1, 0, 1}});
+  for (const Preset preset : {Preset::kAbnar2020, Preset::kIclrMetrics, Preset::kVitExplain}) {
+    SCOPED_TRACE(static_cast<int>(preset));
+    PreparedRequest request = RequestFor(sample, 4);
+    request.options.preset = preset;
+    request.options.discard_ratio = preset == Preset::kVitExplain ? 0.9 : 0;
+    request.options.include_padding = true;
+    ChunkFold fold(request, 0, 3, Ignore);
+    for (int32_t l = 0; l < 4; ++l) EXPECT_TRUE(ShowLayer(fold, sample, l, l, 0, 3));
+    ASSERT_EQ(fold.Finish(), absl::OkStatus());
+    const oracle::NaiveResult want =
+        oracle::NaiveRollout(sample.layers, sample.masks, sample.lengths, request.options);
+    for (int64_t b = 0; b < 3; ++b) {
+      SCOPED_TRACE(testing::Message() << "sequence " << b);
+      rollout::ExpectNear(fold.fold(b).rollout(), want.rollouts[b], kTolerance);
+      ExpectMetrics(fold, b, want.sequences[b]);
+    }
+  }
+}
+
+TEST(ChunkFoldPaddingTest, NanInAValidRowStaysAnErrorWithIncludePadding) {
+  Sample sample = rollout::PaddedSample(8, 2, 3, {{1, 1, 1, 1}, {1, 1}});
+  sample.layers[0][1][0][1][0] = std::numeric_limits<double>::quiet_NaN();
+  PreparedRequest request = RequestFor(sample, 2);
+  request.options.include_padding = true;
+  ChunkFold fold(request, 0, 2, Ignore);
+  EXPECT_FALSE(ShowLayer(fold, sample, 0, 0, 0, 2));
+  EXPECT_EQ(ReasonOf(fold.Finish()), "NON_FINITE_ATTENTION");
+}
 
 TEST(ChunkFoldPartTest, FoldsTheSequencesOfItsChunkAlone) {
   const Sample sample = RaggedSample(2);

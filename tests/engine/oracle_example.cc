@@ -18,8 +18,11 @@ oracle::Matrix MatrixOf(const at::Tensor& tensor) {
   return matrix;
 }
 
+// What docs/rollout.md says that the preset sets.
 ResolvedOptions Resolved(size_t layers, Preset preset, double residual_weight) {
   ResolvedOptions options;
+  if (preset == Preset::kChefer2021) options.start_layer = 1;
+  if (preset == Preset::kVitExplain || preset == Preset::kVitExplainFixed) options.discard_ratio = 0.9;
   options.preset = preset;
   options.residual_weight = residual_weight;
   options.layer_idx = options.end_layer = static_cast<int32_t>(layers) - 1;

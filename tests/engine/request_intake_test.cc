@@ -156,14 +156,64 @@ TEST(RequestIntakeTest, NamedTensorsAreNotBuilt) {
 
 TEST(RequestIntakeTest, OptionsThatAreNotBuiltNameThemselves) {
   AttributionRequest request = Request();
-  request.options.preset = Preset::kChefer2021;
-  ExpectNotBuilt(ErrorOf(request), "PRESET_CHEFER_2021");
-  request = Request();
   request.options.causal_correction = CausalCorrection::kDropFirst;
   ExpectNotBuilt(ErrorOf(request), "CAUSAL_CORRECTION_DROP_FIRST");
-  request = Request();
+}
+
+TEST(RequestIntakeTest, PresetsSetTheirParameters) {
+  AttributionRequest request = Request();
+  request.options.preset = Preset::kChefer2021;
+  EXPECT_EQ(PrepareRequest(request, {}, Model())->options.start_layer, 1);
+  request.options.preset = Preset::kVitExplain;
+  EXPECT_EQ(PrepareRequest(request, {}, Model())->options.discard_ratio, 0.9);
+}
+
+// Three sequences: one as it is, one with a mask of its own, the longest.
+AttributionRequest RaggedRequest() {
+  AttributionRequest request = Request();
   request.options.include_padding = true;
-  ExpectNotBuilt(ErrorOf(request), "include_padding");
+  request.input = TokenBatch{{{{1, 2}, {}, {0, 1}}, {{3, 4, 5}, {0, 1, 1}, {}}, {{6, 7, 8, 9}, {}, {}}}};
+  return request;
+}
+
+TEST(RequestIntakeTest, IncludePaddingPadsEverySequenceToTheLongest) {
+  capture::ModelDescription description = models::ThreeLayers();
+  description.inputs.push_back({"types", capture::InputRole::kTokenTypeIds});
+  auto model = std::make_shared<models::ResidentModel>();
+  model->runner = std::make_unique<models::FakeRunner>(description);
+  model->manifest.pad_token_id = 50;
+  const auto prepared = PrepareRequest(RaggedRequest(), {}, model);
+  ASSERT_TRUE(prepared.ok()) << prepared.status();
+  const std::vector<TokenSequence>& padded = prepared->sequences;
+  EXPECT_EQ(padded[0].input_ids, (std::vector<int64_t>{1, 2, 50, 50}));
+  EXPECT_EQ(padded[0].attention_mask, (std::vector<int32_t>{1, 1, 0, 0}));
+  EXPECT_EQ(padded[0].token_type_ids, (std::vector<int64_t>{0, 1, 0, 0}));
+  EXPECT_EQ(padded[1].input_ids, (std::vector<int64_t>{3, 4, 5, 50}));
+  EXPECT_EQ(padded[1].attention_mask, (std::vector<int32_t>{0, 1, 1, 0}));
+  EXPECT_TRUE(padded[1].token_type_ids.empty());
+  EXPECT_EQ(padded[2].input_ids, (std::vector<int64_t>{6, 7, 8, 9}));
+  EXPECT_TRUE(padded[2].attention_mask.empty());
+}
+
+TEST(RequestIntakeTest, WithoutAPadTokenZeroStandsInAndWithoutIncludePaddingNothingIsPadded) {
+  AttributionRequest request = RaggedRequest();
+  std::get<TokenBatch>(request.input).sequences[0].token_type_ids.clear();
+  EXPECT_EQ(PrepareRequest(request, {}, Model())->sequences[0].input_ids, (std::vector<int64_t>{1, 2, 0, 0}));
+  request.options.include_padding = false;
+  EXPECT_EQ(PrepareRequest(request, {}, Model())->sequences[0].input_ids, (std::vector<int64_t>{1, 2}));
+}
+
+TEST(RequestIntakeTest, ModelWithoutAMaskCannotIncludePadding) {
+  capture::ModelDescription description = models::ThreeLayers();
+  description.inputs.pop_back();
+  auto model = std::make_shared<models::ResidentModel>();
+  model->runner = std::make_unique<models::FakeRunner>(description);
+  AttributionRequest request = Request();
+  request.options.include_padding = true;
+  EXPECT_EQ(PrepareRequest(request, {}, model).status(), absl::OkStatus());
+  std::get<TokenBatch>(request.input).sequences[1].input_ids.pop_back();
+  ExpectInvalid(PrepareRequest(request, {}, model).status(), "options.include_padding",
+                "sequence 1 has 2 tokens and the longest 3.");
 }
 
 }  // namespace

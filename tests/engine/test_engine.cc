@@ -92,11 +92,11 @@ void TestEngine::WaitForIntake() {
 }
 
 double TestEngine::ReservedBytes() const {
-  return Gauge("attribution_memory_reserved_bytes{device=\"cpu\"}");
+  return Value("attribution_memory_reserved_bytes{device=\"cpu\"}");
 }
-double TestEngine::QueueDepth() const { return Gauge("attribution_queue_depth{device=\"cpu\"}"); }
+double TestEngine::QueueDepth() const { return Value("attribution_queue_depth{device=\"cpu\"}"); }
 
-double TestEngine::Gauge(const std::string& series) const {
+double TestEngine::Value(const std::string& series) const {
   for (const absl::string_view line : absl::StrSplit(metrics_.Text(), '\n')) {
     const std::vector<absl::string_view> parts = absl::StrSplit(line, ' ');
     double value = 0;

@@ -55,9 +55,10 @@ class TestEngine {
   double ReservedBytes() const;
   double QueueDepth() const;
 
- private:
-  double Gauge(const std::string& series) const;
+  // The value of any series on /metrics, named with its labels.
+  double Value(const std::string& series) const;
 
+ private:
   models::TemporaryDirectory repository_;
   telemetry::Metrics metrics_;
   std::unique_ptr<Engine> engine_;

@@ -1,6 +1,8 @@
 #include "server/memory/allocation_counter.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <ATen/ThreadLocalState.h>
 #include <c10/core/Allocator.h>
 #include <gtest/gtest.h>
 
@@ -132,6 +134,61 @@ TEST(AllocationCounterTest, TwoThreadsWithTwoCountersDoNotMix) {
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(counters[0].peak_bytes(), 8 * kKib);
   EXPECT_EQ(counters[1].peak_bytes(), 16 * kKib);
+}
+
+TEST(HelpingThreadTest, ThreadLocalStateCarriesTheCounter) {
+  AllocationCounter counter;
+  const AllocationScope scope(counter);
+  const AttentionScope attention;  // of this thread alone
+  at::Tensor activation;
+  at::Tensor scores;
+  const at::ThreadLocalState state;
+  std::thread([&] {
+    const at::ThreadLocalStateGuard guard(state);
+    activation = Kib(16);
+    const AttentionScope own;
+    scores = Kib(4);
+  }).join();
+  EXPECT_EQ(counter.live_bytes(), 20 * kKib);
+  EXPECT_EQ(counter.attention_peak_bytes(), 4 * kKib);
+  scores.reset();
+  EXPECT_EQ(counter.live_bytes(), 16 * kKib);
+}
+
+TEST(HelpingThreadTest, LimitHoldsThereToo) {
+  AllocationCounter counter;
+  counter.SetLimit(kKib);
+  const AllocationScope scope(counter);
+  const at::ThreadLocalState state;
+  std::thread([&] {
+    EXPECT_NO_THROW(CheckAllocation(2 * kKib));
+    const at::ThreadLocalStateGuard guard(state);
+    EXPECT_THROW(CheckAllocation(2 * kKib), c10::OutOfMemoryError);
+  }).join();
+  EXPECT_EQ(FailedAllocations(), 1);
+}
+
+TEST(HelpingThreadTest, ParallelLoopIsCountedWhole) {
+  const int threads = at::get_num_threads();
+  at::set_num_threads(4);
+  AllocationCounter counter;
+  {
+    const AllocationScope scope(counter);
+    std::vector<at::Tensor> kept(64);
+    const at::ThreadLocalState state;
+    at::parallel_for(0, 64, /*grain_size=*/1, [&](int64_t begin, int64_t end) {
+      const at::ThreadLocalStateGuard guard(state);
+      for (int64_t i = begin; i < end; ++i) {
+        const AttentionScope attention;
+        kept[i] = Kib(1);
+        Kib(64);
+      }
+    });
+    EXPECT_EQ(counter.live_bytes(), 64 * kKib);
+    EXPECT_GE(counter.attention_peak_bytes(), 128 * kKib);
+  }
+  EXPECT_EQ(counter.live_bytes(), 0);
+  at::set_num_threads(threads);
 }
 
 TEST(AllocationScopeTest, InnermostCounterCounts) {

@@ -9,44 +9,76 @@ namespace {
 
 Matrix Zeros(size_t size) { return Matrix(size, std::vector<double>(size, 0.0)); }
 
-// Fuses heads, then zeroes rows and columns of invalid positions.
+double FusedCell(const std::vector<double>& values, const ResolvedOptions& options) {
+  if (options.head.has_value()) return values[*options.head];
+  double sum = 0;
+  for (double value : values) sum += value;
+  if (std::isnan(sum)) return sum;
+  if (options.head_fusion == HeadFusion::kMax) return *std::max_element(values.begin(), values.end());
+  if (options.head_fusion == HeadFusion::kMin) return *std::min_element(values.begin(), values.end());
+  return sum / static_cast<double>(values.size());
+}
+
+// Fuses heads, then zeroes rows and columns of invalid positions. With include_padding: nothing but masked
+// rows that hold NaN.
 Matrix HeadFused(const std::vector<Matrix>& heads, const std::vector<int32_t>& mask,
                  const ResolvedOptions& options) {
   const size_t size = mask.size();
   Matrix fused = Zeros(size);
   for (size_t i = 0; i < size; ++i) {
+    bool holds_nan = false;
     for (size_t j = 0; j < size; ++j) {
-      if (mask[i] == 0 || mask[j] == 0) continue;
+      if (!options.include_padding && (mask[i] == 0 || mask[j] == 0)) continue;
       std::vector<double> values;
       for (const Matrix& head : heads) values.push_back(head[i][j]);
-      double sum = 0;
-      for (double value : values) sum += value;
-      if (options.head.has_value()) {
-        fused[i][j] = values[*options.head];
-      } else if (options.head_fusion == HeadFusion::kMean) {
-        fused[i][j] = sum / static_cast<double>(values.size());
-      } else if (options.head_fusion == HeadFusion::kMax) {
-        fused[i][j] = *std::max_element(values.begin(), values.end());
-      } else {
-        fused[i][j] = *std::min_element(values.begin(), values.end());
-      }
+      fused[i][j] = FusedCell(values, options);
+      holds_nan = holds_nan || std::isnan(fused[i][j]);
     }
+    if (holds_nan && mask[i] == 0) fused[i].assign(size, 0.0);
   }
   return fused;
 }
 
-// rn((1-rho) A + rho I), rn(X) = X / max(rowsum(X), 1e-10); the identity only at valid positions.
-Matrix WithResidual(const Matrix& attention, const std::vector<int32_t>& mask, double rho) {
+// Zeroes the floor(ratio n^2) smallest cells of the valid block; of equal ones the first in row order. The
+// first cell of the block stays.
+void Discard(Matrix& attention, const std::vector<int32_t>& mask, double ratio) {
+  struct Cell {
+    double value;
+    size_t i, j;
+  };
+  std::vector<Cell> cells;
+  for (size_t i = 0; i < mask.size(); ++i) {
+    for (size_t j = 0; j < mask.size(); ++j) {
+      if (mask[i] != 0 && mask[j] != 0) cells.push_back({attention[i][j], i, j});
+    }
+  }
+  const Cell first = cells[0];
+  std::stable_sort(cells.begin(), cells.end(),
+                   [](const Cell& a, const Cell& b) { return a.value < b.value; });
+  const auto count = static_cast<size_t>(std::floor(ratio * static_cast<double>(cells.size())));
+  for (size_t k = 0; k < count; ++k) attention[cells[k].i][cells[k].j] = 0;
+  attention[first.i][first.j] = first.value;
+}
+
+// X = (1-rho) A + rho I, divided by max(row sum, 1e-10): row i by the sum of row i or, as the vit-explain
+// script does, column j by the sum of row j. The identity only at valid positions.
+Matrix WithResidual(const Matrix& attention, const std::vector<int32_t>& mask,
+                    const ResolvedOptions& options) {
   const size_t size = attention.size();
+  const double rho = options.residual_weight;
   Matrix mixed = Zeros(size);
+  std::vector<double> row_sums(size, 0.0);
   for (size_t i = 0; i < size; ++i) {
-    double row_sum = 0;
     for (size_t j = 0; j < size; ++j) {
       mixed[i][j] = (1 - rho) * attention[i][j];
       if (i == j && mask[i] != 0) mixed[i][j] += rho;
-      row_sum += mixed[i][j];
+      row_sums[i] += mixed[i][j];
     }
-    for (size_t j = 0; j < size; ++j) mixed[i][j] /= std::max(row_sum, 1e-10);
+  }
+  for (size_t i = 0; i < size; ++i) {
+    for (size_t j = 0; j < size; ++j) {
+      mixed[i][j] /= std::max(row_sums[options.preset == Preset::kVitExplain ? j : i], 1e-10);
+    }
   }
   return mixed;
 }
@@ -66,9 +98,11 @@ Matrix Rollout(const std::vector<Matrix>& attention, const std::vector<int32_t>&
                const ResolvedOptions& options) {
   Matrix rollout;
   for (int32_t l = options.start_layer; l <= options.end_layer; ++l) {
-    const Matrix mixed = WithResidual(attention[l], mask, options.residual_weight);
+    Matrix kept = attention[l];
+    Discard(kept, mask, options.discard_ratio);
+    const Matrix mixed = WithResidual(kept, mask, options);
     if (options.preset == Preset::kIclrMetrics) {
-      rollout = l == options.start_layer ? attention[l] : Product(rollout, mixed);
+      rollout = l == options.start_layer ? kept : Product(rollout, mixed);
     } else {
       rollout = l == options.start_layer ? mixed : Product(mixed, rollout);
     }
@@ -126,12 +160,18 @@ Metrics ToMetrics(const Statistics& attention, const Statistics& rollout, int64_
 
 }  // namespace
 
-NaiveResult NaiveRollout(const std::vector<Layer>& layers, const Masks& masks,
-                         const std::vector<int64_t>& lengths, const ResolvedOptions& options) {
-  const size_t batch = masks.size();
+NaiveResult NaiveRollout(const std::vector<Layer>& layers, const Masks& given_masks,
+                         const std::vector<int64_t>& given_lengths, const ResolvedOptions& options) {
+  const size_t batch = given_masks.size();
   std::vector<std::vector<Matrix>> attention(batch);  // [B][L]
   for (size_t b = 0; b < batch; ++b) {
-    for (const Layer& layer : layers) attention[b].push_back(HeadFused(layer[b], masks[b], options));
+    for (const Layer& layer : layers) attention[b].push_back(HeadFused(layer[b], given_masks[b], options));
+  }
+  Masks masks = given_masks;
+  std::vector<int64_t> lengths = given_lengths;
+  if (options.include_padding) {
+    for (std::vector<int32_t>& mask : masks) mask.assign(mask.size(), 1);
+    lengths.assign(batch, static_cast<int64_t>(masks[0].size()));
   }
   NaiveResult result;
   for (size_t b = 0; b < batch; ++b) result.rollouts.push_back(Rollout(attention[b], masks[b], options));

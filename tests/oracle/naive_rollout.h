@@ -1,7 +1,7 @@
 // NaiveRollout computes attention rollout the obvious way: everything kept, plain loops, double.
 //
 // It follows docs/rollout.md line by line and shares no code with the server, so that the two can be held
-// against each other. Presets ABNAR_2020 and ICLR_METRICS. Pure functions; any thread.
+// against each other. Every preset, discard and include_padding. Pure functions; any thread.
 #ifndef TESTS_ORACLE_NAIVE_ROLLOUT_H_
 #define TESTS_ORACLE_NAIVE_ROLLOUT_H_
 
@@ -25,7 +25,7 @@ struct NaiveResult {
 };
 
 // Returns rollouts and metrics of `layers` [L][B][H][S][S]; `masks` hold one row a sequence, padded with 0 to
-// S. `lengths` [B] are the sequences' own lengths, for seq_length.
+// S. `lengths` [B] are the sequences' own lengths, for seq_length. With include_padding every length is S.
 NaiveResult NaiveRollout(const std::vector<Layer>& layers, const Masks& masks,
                          const std::vector<int64_t>& lengths, const ResolvedOptions& options);
 

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <limits>
 #include <random>
+#include <utility>
 
 namespace attribution::rollout {
 
@@ -47,6 +48,30 @@ Sample RandomSample(uint32_t seed, int32_t num_layers, int32_t num_heads,
   return sample;
 }
 
+Sample PaddedSample(uint32_t seed, int32_t num_layers, int32_t num_heads,
+                    const std::vector<std::vector<int32_t>>& masks) {
+  Sample sample = RandomSample(seed, num_layers, num_heads, masks);
+  const size_t size = sample.masks[0].size();
+  const Sample everywhere =
+      RandomSample(seed + 1, num_layers, num_heads,
+                   std::vector<std::vector<int32_t>>(masks.size(), std::vector<int32_t>(size, 1)));
+  sample.lengths.assign(masks.size(), static_cast<int64_t>(size));
+  for (size_t l = 0; l < sample.layers.size(); ++l) {
+    for (size_t b = 0; b < masks.size(); ++b) {
+      for (size_t h = 0; h < sample.layers[l][b].size(); ++h) {
+        for (size_t i = 0; i < size; ++i) {
+          std::vector<double>& row = sample.layers[l][b][h][i];
+          if (sample.masks[b][i] == 0 && l % 2 == 0) row = everywhere.layers[l][b][h][i];
+          for (size_t j = 0; j < size; ++j) {
+            if (sample.masks[b][i] != 0 && sample.masks[b][j] == 0) row[j] = 0;
+          }
+        }
+      }
+    }
+  }
+  return sample;
+}
+
 Sample SampleOf(const std::vector<oracle::Matrix>& layers) {
   Sample sample;
   for (const oracle::Matrix& matrix : layers) sample.layers.push_back({{matrix}});
@@ -70,8 +95,10 @@ ChunkFold FoldSample(const Sample& sample, const ResolvedOptions& options, int64
   int64_t longest = 0;
   for (size_t b = 0; b < sample.lengths.size(); ++b) {
     const std::vector<int32_t> mask(sample.masks[b].begin(), sample.masks[b].begin() + sample.lengths[b]);
-    chunk.folds.emplace_back(options, ValidPositions(mask, sample.lengths[b], tensor_options),
-                             tensor_options);
+    ValidPositions valid = options.include_padding
+                               ? ValidPositions::Everywhere(mask, sample.lengths[b], tensor_options)
+                               : ValidPositions(mask, sample.lengths[b], tensor_options);
+    chunk.folds.emplace_back(options, std::move(valid), tensor_options);
     longest = std::max(longest, sample.lengths[b]);
   }
   // Poison shows what is read before it was written.
@@ -113,6 +140,16 @@ at::Tensor ToTensor(const std::vector<oracle::Matrix>& heads, at::ScalarType dty
   return at::tensor(cells, at::TensorOptions(at::kDouble))
       .view({static_cast<int64_t>(heads.size()), size, size})
       .to(dtype);
+}
+
+void ExpectAgreesWithOracle(const Sample& sample, const ResolvedOptions& options, int64_t block_rows,
+                            double tolerance, at::ScalarType dtype) {
+  const oracle::NaiveResult want = oracle::NaiveRollout(sample.layers, sample.masks, sample.lengths, options);
+  const ChunkFold chunk = FoldSample(sample, options, block_rows, dtype);
+  for (size_t b = 0; b < chunk.folds.size(); ++b) {
+    SCOPED_TRACE(b);
+    ExpectNear(chunk.folds[b].rollout(), want.rollouts[b], tolerance);
+  }
 }
 
 void ExpectNear(const at::Tensor& got, const oracle::Matrix& want, double tolerance) {

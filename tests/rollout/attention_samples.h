@@ -26,10 +26,16 @@ struct Sample {
 Sample RandomSample(uint32_t seed, int32_t num_layers, int32_t num_heads,
                     const std::vector<std::vector<int32_t>>& masks);
 
+// Attention of a batch padded to S as models give it: every sequence is S long, valid rows are 0 at masked
+// columns, and masked rows hold NaN in the odd layers and random stochastic cells in the others.
+Sample PaddedSample(uint32_t seed, int32_t num_layers, int32_t num_heads,
+                    const std::vector<std::vector<int32_t>>& masks);
+
 // One sequence, one head, no padding, from the matrices of its layers.
 Sample SampleOf(const std::vector<oracle::Matrix>& layers);
 
-// Options for `num_layers` layers with everything at its default.
+// Options for `num_layers` layers with all that presets leave alike at its default: start_layer and
+// discard_ratio too.
 ResolvedOptions Defaults(int32_t num_layers, Preset preset = Preset::kAbnar2020);
 
 struct ChunkFold {
@@ -47,6 +53,10 @@ oracle::Matrix ToMatrix(const at::Tensor& tensor);
 
 // Converts [H][S][S] to a tensor [H, S, S].
 at::Tensor ToTensor(const std::vector<oracle::Matrix>& heads, at::ScalarType dtype = at::kFloat);
+
+// Expects the rollout of every sequence to be the oracle's; see FoldSample.
+void ExpectAgreesWithOracle(const Sample& sample, const ResolvedOptions& options, int64_t block_rows,
+                            double tolerance = 1e-5, at::ScalarType dtype = at::kFloat);
 
 // Expects the top left of `want` [S][S] to equal `got` [n, n].
 void ExpectNear(const at::Tensor& got, const oracle::Matrix& want, double tolerance);

@@ -19,16 +19,6 @@ oracle::Matrix RolloutOf(const std::vector<oracle::Matrix>& layers, const Resolv
   return ToMatrix(FoldSample(SampleOf(layers), options).folds[0].rollout());
 }
 
-void ExpectAgreesWithOracle(const Sample& sample, const ResolvedOptions& options, int64_t block_rows,
-                            double tolerance = 1e-5, at::ScalarType dtype = at::kFloat) {
-  const oracle::NaiveResult want = oracle::NaiveRollout(sample.layers, sample.masks, sample.lengths, options);
-  const ChunkFold chunk = FoldSample(sample, options, block_rows, dtype);
-  for (size_t b = 0; b < chunk.folds.size(); ++b) {
-    SCOPED_TRACE(b);
-    ExpectNear(chunk.folds[b].rollout(), want.rollouts[b], tolerance);
-  }
-}
-
 TEST(RolloutFoldTest, LaterLayerMultipliesFromTheLeft) {
   ResolvedOptions options = Defaults(2);
   options.residual_weight = 0;
@@ -122,26 +112,6 @@ TEST(RolloutFoldTest, RowsThatDoNotSumToOneAreNormalised) {
   ExpectAgreesWithOracle(SampleOf({half_rows, {{0, 0}, {0.1, 0.3}}, half_rows}), options, 1);
 }
 
-TEST(RolloutFoldTest, RowsOfTheRolloutSumToOne) {
-  for (const Preset preset : {Preset::kAbnar2020, Preset::kIclrMetrics}) {
-    const ChunkFold chunk =
-        FoldSample(RandomSample(4, 12, 3, {std::vector<int32_t>(40, 1)}), Defaults(12, preset));
-    const at::Tensor sums = chunk.folds[0].rollout().sum(1);
-    EXPECT_LT((sums - 1).abs().max().item<float>(), 1e-5);
-  }
-}
-
-TEST(RolloutFoldTest, UniformAttentionHasEntropyLogNAndIdentityGivesIdentity) {
-  const size_t size = 6;
-  oracle::Matrix uniform(size, std::vector<double>(size, 1.0 / size)),
-      identity(size, std::vector<double>(size, 0.0));
-  for (size_t i = 0; i < size; ++i) identity[i][i] = 1;
-  const ChunkFold of_uniform = FoldSample(SampleOf({uniform, uniform}), Defaults(2, Preset::kIclrMetrics));
-  EXPECT_NEAR(of_uniform.folds[0].MeasureRollout().entropy(), std::log(6.0), 1e-5);
-  EXPECT_NEAR(of_uniform.statistics[0][0].entropy(), std::log(6.0), 1e-5);
-  EXPECT_EQ(RolloutOf({identity, identity, identity}, Defaults(3)), identity);
-}
-
 TEST(RolloutFoldTest, OneTokenSequenceHasEntropyZero) {
   for (const Preset preset : {Preset::kAbnar2020, Preset::kIclrMetrics}) {
     const ChunkFold chunk = FoldSample(SampleOf({{{1}}, {{1}}}), Defaults(2, preset));
@@ -151,10 +121,27 @@ TEST(RolloutFoldTest, OneTokenSequenceHasEntropyZero) {
   }
 }
 
-TEST(RolloutFoldTest, HalfPrecisionAttentionStaysNearTheOracle) {
-  const Sample sample = RandomSample(5, 6, 3, {std::vector<int32_t>(9, 1)});
-  ExpectAgreesWithOracle(sample, Defaults(6), 4, 2e-3, at::kHalf);
-  ExpectAgreesWithOracle(sample, Defaults(6), 4, 2e-2, at::kBFloat16);
+// The bound of docs/rollout.md: cells are off by 2·L·u of themselves at most, where u is the rounding of one
+// probability.
+TEST(RolloutFoldTest, HalfPrecisionAttentionStaysWithinTheDocumentedBound) {
+  constexpr int32_t kLayers = 6;
+  const Sample sample = RandomSample(5, kLayers, 3, {std::vector<int32_t>(40, 1)});
+  struct Case {
+    at::ScalarType dtype;
+    double rounding;
+  };
+  for (const Preset preset : {Preset::kAbnar2020, Preset::kIclrMetrics}) {
+    const ResolvedOptions options = Defaults(kLayers, preset);
+    const auto want = oracle::NaiveRollout(sample.layers, sample.masks, sample.lengths, options).rollouts[0];
+    for (const Case test : {Case{at::kHalf, std::exp2(-11)}, Case{at::kBFloat16, std::exp2(-8)}}) {
+      const oracle::Matrix got = ToMatrix(FoldSample(sample, options, 16, test.dtype).folds[0].rollout());
+      for (size_t i = 0; i < got.size(); ++i) {
+        for (size_t j = 0; j < got.size(); ++j) {
+          ASSERT_NEAR(got[i][j], want[i][j], 2 * kLayers * test.rounding * want[i][j] + 1e-6);
+        }
+      }
+    }
+  }
 }
 
 TEST(RolloutFoldTest, LeavesProbabilitiesAlone) {

@@ -154,26 +154,76 @@ TEST(RolloutOptionsTest, RefusesUnknownPreset) {
   ExpectInvalid(options, "options.preset", "Unknown preset. Its number is 99. ");
 }
 
-TEST(RolloutOptionsTest, NamesPresetsThatAreNotBuilt) {
-  AttributionOptions options;
-  options.preset = Preset::kChefer2021;
-  ExpectNotBuilt(options, "options.preset", "PRESET_CHEFER_2021");
-  options.preset = Preset::kVitExplain;
-  ExpectNotBuilt(options, "options.preset", "PRESET_VIT_EXPLAIN");
-  options.preset = Preset::kVitExplainFixed;
-  ExpectNotBuilt(options, "options.preset", "PRESET_VIT_EXPLAIN_FIXED");
+TEST(RolloutOptionsTest, PresetsSetWhatTheCallerLeftOpen) {
+  struct Case {
+    Preset preset;
+    int32_t start_layer;
+    double discard_ratio;
+  };
+  for (const Case& test : {Case{Preset::kAbnar2020, 0, 0.0}, Case{Preset::kIclrMetrics, 0, 0.0},
+                           Case{Preset::kChefer2021, 1, 0.0}, Case{Preset::kVitExplain, 0, 0.9},
+                           Case{Preset::kVitExplainFixed, 0, 0.9}}) {
+    SCOPED_TRACE(static_cast<int>(test.preset));
+    AttributionOptions options;
+    options.preset = test.preset;
+    const auto resolved = ResolveOptions(options, kLayers, kHeads);
+    ASSERT_TRUE(resolved.ok()) << resolved.status();
+    EXPECT_EQ(resolved->preset, test.preset);
+    EXPECT_EQ(resolved->start_layer, test.start_layer);
+    EXPECT_EQ(resolved->end_layer, kLayers - 1);
+    EXPECT_EQ(resolved->discard_ratio, test.discard_ratio);
+    EXPECT_EQ(resolved->residual_weight, 0.5);
+  }
 }
 
-TEST(RolloutOptionsTest, NamesOptionsThatAreNotBuilt) {
-  AttributionOptions discard, padding, ratio, drop;
-  discard.discard_ratio = 0.9;
-  padding.include_padding = true;
+TEST(RolloutOptionsTest, FreeParametersOverrideThePreset) {
+  AttributionOptions options;
+  options.preset = Preset::kChefer2021;
+  options.start_layer = 0;
+  options.discard_ratio = 0.25;
+  options.include_padding = true;
+  EXPECT_EQ(ResolveOptions(options, kLayers, kHeads)->start_layer, 0);
+  EXPECT_EQ(ResolveOptions(options, kLayers, kHeads)->discard_ratio, 0.25);
+  EXPECT_TRUE(ResolveOptions(options, kLayers, kHeads)->include_padding);
+  options.preset = Preset::kVitExplain;
+  options.discard_ratio = 0.0;
+  EXPECT_EQ(ResolveOptions(options, kLayers, kHeads)->discard_ratio, 0.0);
+}
+
+TEST(RolloutOptionsTest, PresetThatBeginsBehindTheOnlyLayerIsRefused) {
+  AttributionOptions options;
+  options.preset = Preset::kChefer2021;
+  const absl::Status status = ResolveOptions(options, 1, kHeads).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(FieldOf(status), "options.preset");
+  EXPECT_THAT(
+      std::string(status.message()),
+      StartsWith("The preset leaves no layer. It begins with layer 1 and 1 attention layers are left."));
+  EXPECT_TRUE(ResolveOptions(options, 2, kHeads).ok());
+  options.start_layer = 0;
+  EXPECT_TRUE(ResolveOptions(options, 1, kHeads).ok());
+}
+
+TEST(RolloutOptionsTest, LastLayerBeforeThePresetsFirstIsBlamed) {
+  AttributionOptions options;
+  options.preset = Preset::kChefer2021;
+  options.end_layer = 0;
+  ExpectInvalid(options, "options.end_layer",
+                "First layer lies after last layer. start_layer is layer 1, end_layer is layer 0 ");
+}
+
+TEST(RolloutOptionsTest, NamesCorrectionsThatAreNotBuilt) {
+  AttributionOptions ratio, drop;
   ratio.causal_correction = CausalCorrection::kUniformRatio;
   drop.causal_correction = CausalCorrection::kDropFirst;
-  ExpectNotBuilt(discard, "options.discard_ratio", "discard_ratio");
-  ExpectNotBuilt(padding, "options.include_padding", "include_padding");
   ExpectNotBuilt(ratio, "options.causal_correction", "CAUSAL_CORRECTION_UNIFORM_RATIO");
   ExpectNotBuilt(drop, "options.causal_correction", "CAUSAL_CORRECTION_DROP_FIRST");
+}
+
+TEST(RolloutOptionsTest, RefusesUnknownCorrection) {
+  AttributionOptions options;
+  options.causal_correction = static_cast<CausalCorrection>(99);
+  ExpectInvalid(options, "options.causal_correction", "Unknown causal correction. Its number is 99. ");
 }
 
 }  // namespace

@@ -1,0 +1,20 @@
+// Multiplies a whole layer into a rollout that is already there.
+//
+// Pure functions; any thread. Both matrices are [n, n] float32 on one device and share no memory; the layer
+// is not changed. The rollout is replaced a strip at a time: beside the two matrices there is only the strip.
+#ifndef SERVER_ROLLOUT_LAYER_PRODUCT_H_
+#define SERVER_ROLLOUT_LAYER_PRODUCT_H_
+
+#include <ATen/core/Tensor.h>
+
+namespace attribution::rollout {
+
+// rollout <- layer · rollout. A strip of columns of the product needs only the same columns of the rollout.
+void MultiplyFromTheLeft(const at::Tensor& layer, at::Tensor& rollout);
+
+// rollout <- rollout · layer. A strip of rows of the product needs only the same rows of the rollout.
+void MultiplyFromTheRight(const at::Tensor& layer, at::Tensor& rollout);
+
+}  // namespace attribution::rollout
+
+#endif  // SERVER_ROLLOUT_LAYER_PRODUCT_H_
