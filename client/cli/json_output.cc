@@ -103,7 +103,8 @@ Json Object(const ModelInfo& model) {
                      {"module_path", site.module_path},
                      {"kind", site.kind == SiteKind::kBlocked ? "blocked" : "tapped"},
                      {"operator_name", site.operator_name},
-                     {"executions", site.executions}});
+                     {"executions", site.executions},
+                     {"tap_reason", site.tap_reason}});
   }
   Json skipped = Json::array();
   for (const SkippedSite& site : model.skipped)

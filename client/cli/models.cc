@@ -1,6 +1,9 @@
+#include <algorithm>
 #include <iostream>
 #include <memory>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -59,6 +62,18 @@ std::string Inputs(const ModelInfo& model) {
   return absl::StrJoin(inputs, "; ");
 }
 
+// Each reason once, in the order of the sites.
+std::vector<std::string> TapReasons(const ModelInfo& model) {
+  std::vector<std::string> reasons;
+  for (const AttentionSite& site : model.sites) {
+    if (site.kind == SiteKind::kBlocked || site.tap_reason.empty()) continue;
+    if (std::find(reasons.begin(), reasons.end(), site.tap_reason) == reasons.end()) {
+      reasons.push_back(site.tap_reason);
+    }
+  }
+  return reasons;
+}
+
 std::string ShowText(const ModelInfo& model, int width) {
   std::string text;
   const auto line = [&text](const char* name, const std::string& value) {
@@ -88,6 +103,9 @@ std::string ShowText(const ModelInfo& model, int width) {
                     site.operator_name});
     }
     absl::StrAppend(&text, "\nAttention sites\n", table.Render(width));
+  }
+  for (const std::string& reason : TapReasons(model)) {
+    absl::StrAppend(&text, "Tapped because ", Printable(reason), ".\n");
   }
   if (!model.skipped.empty()) absl::StrAppend(&text, "\nNot used\n");
   for (const SkippedSite& site : model.skipped) {

@@ -58,7 +58,8 @@ ModelInfo FromProto(const v1::Model& message) {
          .module_path = site.module_path(),
          .kind = site.kind() == v1::SITE_KIND_TAPPED ? SiteKind::kTapped : SiteKind::kBlocked,
          .operator_name = site.operator_name(),
-         .executions = site.executions()});
+         .executions = site.executions(),
+         .tap_reason = site.tap_reason()});
   }
   for (const v1::SkippedSite& skipped : message.skipped()) {
     model.skipped.push_back({.name = skipped.name(), .reason = skipped.reason()});

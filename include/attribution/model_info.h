@@ -12,8 +12,8 @@ namespace attribution {
 
 enum class ModelState { kLoading, kServing, kFailed, kUnloaded };
 
-// How the attention of a site is seen: computed block by block in place of a fused operator, or read after a
-// softmax.
+// How the attention of a site is seen: computed block by block in place of the model's own operators, or read
+// after a softmax, where all of it exists.
 enum class SiteKind { kBlocked, kTapped };
 
 // A place in the model's graph where attention is computed.
@@ -23,6 +23,7 @@ struct AttentionSite {
   SiteKind kind = SiteKind::kBlocked;
   std::string operator_name;  // of the original graph
   int32_t executions = 0;     // in one forward pass
+  std::string tap_reason{};   // why it is not computed block by block; empty for kBlocked
 };
 
 // A place that looked like attention and is not used.

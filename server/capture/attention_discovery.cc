@@ -45,7 +45,7 @@ std::string ReasonToSkip(const Candidate& candidate, const std::vector<Sighting>
                          const RE2& pattern) {
   for (const Sighting& sighting : sightings) {
     if (sighting.executions == 0) {
-      return candidate.kind == SiteKind::kTapped
+      return !candidate.fused
                  ? "its values are not square [B, H, S, S] matrices, or it did not run"
                  : "queries and keys differ in length (cross attention or a key-value prefix), or it did not "
                    "run";
@@ -54,7 +54,7 @@ std::string ReasonToSkip(const Candidate& candidate, const std::vector<Sighting>
       return absl::StrCat("it is over ", sighting.foreign->batch, " x ", sighting.foreign->length,
                           " positions, not over the sequences of the input");
     }
-    if (candidate.kind == SiteKind::kTapped && !sighting.rows_sum_to_one) return "its rows do not sum to 1";
+    if (!candidate.fused && !sighting.rows_sum_to_one) return "its rows do not sum to 1";
     if (sighting.executions != sightings.front().executions) return "how often it runs depends on the input";
   }
   if (!RE2::PartialMatch(candidate.module_path, pattern))
@@ -82,6 +82,7 @@ absl::StatusOr<DiscoveredAttention> DiscoverAttention(const torch::jit::Module& 
   std::vector<int32_t> every(count);
   std::iota(every.begin(), every.end(), 0);
   const auto graph = inlined.graph->copy();
+  // Softmaxes are tapped, even where they could be computed in blocks: a tap sees any shape.
   RewriteAttention(*graph, every);
   const GraphPlan plan(graph, "attention_discovery");
 
@@ -112,7 +113,7 @@ absl::StatusOr<DiscoveredAttention> DiscoverAttention(const torch::jit::Module& 
     result.site_of.push_back(site);
     result.sites.push_back(
         {site, candidate.module_path.empty() ? absl::StrCat("site.", site) : candidate.module_path,
-         candidate.kind, candidate.operator_name, sightings[i].front().executions});
+         candidate.kind, candidate.operator_name, sightings[i].front().executions, candidate.tap_reason});
     result.site_heads.push_back(heads);
   }
   for (const RecordedLayer& layer : last_run) {

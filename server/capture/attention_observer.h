@@ -15,10 +15,11 @@ namespace attribution::capture {
 
 // One execution of an attention site.
 struct LayerShape {
-  int32_t site = 0;    // index into ModelDescription::sites
-  int64_t batch = 0;   // B
-  int64_t heads = 0;   // H
-  int64_t length = 0;  // S, the padded length of the chunk
+  int32_t site = 0;        // index into ModelDescription::sites
+  int64_t batch = 0;       // B
+  int64_t heads = 0;       // H
+  int64_t length = 0;      // S, the padded length of the chunk
+  bool in_blocks = false;  // the rows come as they are computed; else the whole [B, H, S, S] exists
 };
 
 class AttentionObserver {

@@ -1,10 +1,16 @@
 #include "server/capture/attention_operators.h"
 
+#include <ATen/ATen.h>
 #include <ATen/core/stack.h>
 #include <torch/csrc/jit/runtime/custom_operator.h>
+#include <torch/csrc/jit/runtime/interpreter.h>
 #include <torch/library.h>
 
 #include "server/capture/blocked_attention.h"
+#include "server/capture/inlined_graph.h"
+#include "server/capture/rewrite_attention.h"
+#include "server/capture/scaled_dot_product_attention.h"
+#include "server/capture/score_program.h"
 
 namespace attribution::capture {
 namespace {
@@ -37,6 +43,66 @@ void RunBlockedAttention(torch::jit::Stack& stack) {
   if (!observer.EndLayer()) handle->Stop();
 }
 
+// An attention that is written out, as one node of a graph runs it.
+class EagerAttentionOperator {
+ public:
+  explicit EagerAttentionOperator(const torch::jit::Node* node)
+      : site_(static_cast<int32_t>(node->i(SiteAttribute()))),
+        needs_output_(node->i(NeedsOutputAttribute()) != 0),
+        num_inputs_(node->inputs().size()),
+        program_(node->g(c10::attr::Subgraph)),
+        tapped_(Tapped(*node->g(c10::attr::Subgraph)), "eager_attention") {}
+
+  void Run(torch::jit::Stack& stack) const {
+    torch::jit::Stack inputs(stack.end() - static_cast<ptrdiff_t>(num_inputs_), stack.end());
+    torch::jit::drop(stack, num_inputs_);
+    const auto bound = program_.Bind(inputs);
+    if (bound.has_value()) {
+      torch::jit::push(stack, Compute(*bound, *inputs.back().toCustomClass<ObserverHandle>()));
+      return;
+    }
+    torch::jit::InterpreterState(tapped_).run(inputs);
+    torch::jit::push(stack, std::move(inputs.front()));
+  }
+
+ private:
+  // The fragment as it was written, with a tap in it: for other shapes than those of self-attention.
+  std::shared_ptr<torch::jit::Graph> Tapped(torch::jit::Graph& fragment) const {
+    std::shared_ptr<torch::jit::Graph> graph = fragment.copy();
+    TapSoftmax(*graph, CandidateNodes(*graph).front(), site_, graph->inputs().back());
+    return graph;
+  }
+
+  // Rows that nobody wants to see are computed in blocks too: the whole would take memory.
+  at::Tensor Compute(const BoundAttention& bound, ObserverHandle& handle) const {
+    const at::Tensor& query = bound.products.query;
+    const LayerShape shape{site_, query.size(0), query.size(1), query.size(2), /*in_blocks=*/true};
+    const bool wanted = handle.observer().BeginLayer(shape);
+    at::Tensor output;
+    if (needs_output_) output = at::empty(bound.output_sizes, query.options());
+    if (wanted || needs_output_) {
+      const at::Tensor apart = needs_output_ ? bound.HeadsApart(output) : output;
+      ComputeInBlocks(
+          bound.products, [&bound](int64_t sequence) { return bound.SoftmaxOf(sequence); }, apart,
+          wanted ? &handle.observer() : nullptr);
+    }
+    if (wanted && !handle.observer().EndLayer()) handle.Stop();
+    return output;
+  }
+
+  const int32_t site_;
+  const bool needs_output_;
+  const size_t num_inputs_;
+  const ScoreProgram program_;
+  const torch::jit::Code tapped_;
+};
+
+torch::jit::Operation MakeEagerAttention(const torch::jit::Node* node) {
+  return [attention = std::make_shared<const EagerAttentionOperator>(node)](torch::jit::Stack& stack) {
+    attention->Run(stack);
+  };
+}
+
 void RunTap(torch::jit::Stack& stack) {
   const auto handle = torch::jit::pop(stack).toCustomClass<ObserverHandle>();
   const auto site = static_cast<int32_t>(torch::jit::pop(stack).toInt());
@@ -45,7 +111,8 @@ void RunTap(torch::jit::Stack& stack) {
   if (probabilities.dim() != 4 || probabilities.size(2) != probabilities.size(3)) return;
 
   AttentionObserver& observer = handle->observer();
-  const LayerShape shape{site, probabilities.size(0), probabilities.size(1), probabilities.size(2)};
+  const LayerShape shape{site, probabilities.size(0), probabilities.size(1), probabilities.size(2),
+                         /*in_blocks=*/false};
   if (!observer.BeginLayer(shape)) return;
   for (int64_t sequence = 0; sequence < shape.batch; ++sequence) {
     const at::Tensor rows = probabilities.select(0, sequence);
@@ -64,6 +131,7 @@ void RegisterOperators() {
                            "bool is_causal, float? scale, bool enable_gqa, int site, bool needs_output, "
                            "__torch__.torch.classes.attribution.Observer observer) -> Tensor",
                            RunBlockedAttention, c10::AliasAnalysisKind::CONSERVATIVE),
+      torch::jit::Operator(EagerAttentionSymbol(), MakeEagerAttention, c10::AliasAnalysisKind::CONSERVATIVE),
       torch::jit::Operator("attribution::tap(Tensor probabilities, int site, "
                            "__torch__.torch.classes.attribution.Observer observer) -> Tensor",
                            RunTap, c10::AliasAnalysisKind::CONSERVATIVE),
@@ -78,6 +146,12 @@ void ObserverHandle::Stop() {
 }
 
 c10::Symbol BlockedAttentionSymbol() { return c10::Symbol::fromQualString("attribution::blocked_attention"); }
+
+c10::Symbol EagerAttentionSymbol() { return c10::Symbol::fromQualString("attribution::eager_attention"); }
+
+c10::Symbol SiteAttribute() { return c10::Symbol::attr("site"); }
+
+c10::Symbol NeedsOutputAttribute() { return c10::Symbol::attr("needs_output"); }
 
 c10::Symbol TapSymbol() { return c10::Symbol::fromQualString("attribution::tap"); }
 

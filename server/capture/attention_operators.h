@@ -1,14 +1,16 @@
-// The two operators that a rewritten graph calls, and the value that carries the observer to them.
+// The operators that a rewritten graph calls, and the value that carries the observer to them.
 //
 //   attribution::blocked_attention(Tensor query, Tensor key, Tensor value, Tensor? mask, float dropout, bool
 //   is_causal,
 //       float? scale, bool enable_gqa, int site, bool needs_output, Observer observer) -> Tensor
 //     takes the place of aten::scaled_dot_product_attention.
+//   attribution::eager_attention[Subgraph, site, needs_output](…, Observer observer) -> Tensor
+//     takes the place of attention that is written out, which it holds as a graph of the same inputs.
 //   attribution::tap(Tensor probabilities, int site, Observer observer) -> Tensor
 //     follows a softmax and hands the same tensor on.
 //
 // The observer is an input of the graph, so one graph serves many threads and no operator looks at a hidden
-// global. Both are registered as CONSERVATIVE: to the optimiser they have side effects and may alias
+// global. All are registered as CONSERVATIVE: to the optimiser they have side effects and may alias
 // anything, so dead code elimination keeps them.
 #ifndef SERVER_CAPTURE_ATTENTION_OPERATORS_H_
 #define SERVER_CAPTURE_ATTENTION_OPERATORS_H_
@@ -47,7 +49,12 @@ class StopForward : public std::exception {
 };
 
 c10::Symbol BlockedAttentionSymbol();
+c10::Symbol EagerAttentionSymbol();
 c10::Symbol TapSymbol();
+
+// Attributes of attribution::eager_attention: the site, and 0 if nobody reads its output.
+c10::Symbol SiteAttribute();
+c10::Symbol NeedsOutputAttribute();
 
 // The TorchScript type of ObserverHandle. Registers class and operators at the first call.
 c10::TypePtr ObserverType();

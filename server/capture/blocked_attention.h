@@ -1,5 +1,5 @@
-// Scaled dot-product attention computed a block of query rows at a time, so that an observer sees every
-// probability and no [B, H, S, S] exists.
+// Attention computed a block of query rows at a time, so that an observer sees every probability and no
+// [B, H, S, S] exists. The core of every form of attention; what differs is how scores become probabilities.
 #ifndef SERVER_CAPTURE_BLOCKED_ATTENTION_H_
 #define SERVER_CAPTURE_BLOCKED_ATTENTION_H_
 
@@ -7,7 +7,7 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <optional>
+#include <functional>
 
 #include "server/capture/attention_observer.h"
 
@@ -17,31 +17,27 @@ namespace attribution::capture {
 // 32 rows a thread would make the products slow.
 inline int64_t RowsInWork(int64_t threads) { return std::max<int64_t>(128, 32 * threads); }
 
-// Arguments of aten::scaled_dot_product_attention.
-struct AttentionInputs {
-  at::Tensor query;                // [B, H, S, D]
-  at::Tensor key;                  // [B, K, T, D]; K = H, or divides H with enable_gqa
-  at::Tensor value;                // [B, K, T, V]
-  std::optional<at::Tensor> mask;  // broadcastable to [B, H, S, T]: bool, true keeps; or added to the scores
-  double dropout = 0;              // ignored: models run in evaluation mode
-  bool is_causal = false;
-  std::optional<double> scale;  // default 1 / sqrt(D)
-  bool enable_gqa = false;
+// What is multiplied: softmax(scale · query · key, …) · value. Any strides, one floating dtype.
+struct AttentionProducts {
+  at::Tensor query;  // [B, H, S, D]
+  at::Tensor key;    // [B, K, D, S]; K = H, or divides H: each key then serves H / K query heads in a row
+  at::Tensor value;  // [B, K, S, V]
+  double scale = 1;
 };
 
-// Whether the operator is self-attention over one batch of sequences: rank 4 and S = T.
-bool IsSelfAttention(const AttentionInputs& inputs);
+// The dtype in which scores are accumulated and softmax is computed: float32 for half precision.
+at::ScalarType ComputeType(at::ScalarType model_dtype);
 
-// B, H and S of the operator. REQUIRES: IsSelfAttention(inputs).
-LayerShape ShapeOf(const AttentionInputs& inputs, int32_t site);
+// Replaces scores [H, n, S], contiguous, of rows [first_row, first_row + n) by probabilities. Called by
+// several threads at once for different blocks.
+using RowSoftmax = std::function<void(int64_t first_row, at::Tensor& scores)>;
 
-// What the original operator computes: [B, H, S, V].
-at::Tensor PlainAttention(const AttentionInputs& inputs);
-
-// Computes attention, [B, H, S, V], and shows every block of probabilities to `observer` by AddRows. A row
-// that the mask leaves empty becomes zero, as in ATen. Scores and softmax of half-precision models are
-// float32. Returns an undefined tensor unless `needs_output`. REQUIRES: IsSelfAttention(inputs).
-at::Tensor BlockedAttention(const AttentionInputs& inputs, bool needs_output, AttentionObserver& observer);
+// Computes attention into `output`, [B, H, S, V] of any strides and of the query's dtype, unless that is
+// undefined, and shows every block of probabilities to `observer`, if there is one, by AddRows and
+// EndSequence. `softmax_of(b)` is called once a sequence, in order, and makes its RowSoftmax.
+void ComputeInBlocks(const AttentionProducts& products,
+                     const std::function<RowSoftmax(int64_t sequence)>& softmax_of, const at::Tensor& output,
+                     AttentionObserver* observer);
 
 }  // namespace attribution::capture
 

@@ -5,9 +5,12 @@
 // that path until a deeper call says otherwise.
 #include "server/capture/inlined_graph.h"
 
+#include <torch/csrc/jit/ir/alias_analysis.h>
 #include <torch/csrc/jit/passes/inliner.h>
 
 #include <unordered_map>
+
+#include "server/capture/eager_attention.h"
 
 namespace attribution::capture {
 namespace {
@@ -89,6 +92,13 @@ bool IsSoftmax(const Node* node) {
   return node->kind() == softmax || node->kind() == raw_softmax;
 }
 
+// Says why the softmax is to be tapped; moves its attention together and returns nothing if it is not.
+std::string ReasonToTap(torch::jit::AliasDb& aliases, Node* softmax) {
+  const EagerAttention attention = MatchEagerAttention(softmax);
+  if (!attention.refusal.empty()) return attention.refusal;
+  return GatherNodes(aliases, attention) ? "" : "what its operators read is changed in place between them";
+}
+
 void Collect(Block* block, std::vector<Node*>& nodes) {
   for (Node* node : block->nodes()) {
     if (IsFused(node) || IsSoftmax(node)) nodes.push_back(node);
@@ -104,14 +114,29 @@ std::vector<Node*> CandidateNodes(Graph& graph) {
   return nodes;
 }
 
+std::vector<bool> InlinedGraph::EagerInBlocks() const {
+  std::vector<bool> in_blocks;
+  for (const Candidate& candidate : candidates) {
+    in_blocks.push_back(!candidate.fused && candidate.kind == SiteKind::kBlocked);
+  }
+  return in_blocks;
+}
+
 InlinedGraph InlineForward(const torch::jit::Module& module) {
   InlinedGraph inlined;
   inlined.graph = module.get_method("forward").graph()->copy();
   Inliner inliner(inlined.graph->inputs().at(0));
   inliner.InlineBlock(inlined.graph->block(), "");
+  torch::jit::AliasDb aliases(inlined.graph);
+  std::unordered_map<const Node*, std::string> reasons;
+  for (Node* node : CandidateNodes(*inlined.graph)) {
+    if (!IsFused(node)) reasons[node] = ReasonToTap(aliases, node);
+  }
+  // Numbered now: gathering may have changed their order.
   for (const Node* node : CandidateNodes(*inlined.graph)) {
-    const SiteKind kind = IsFused(node) ? SiteKind::kBlocked : SiteKind::kTapped;
-    inlined.candidates.push_back({kind, node->kind().toQualString(), inliner.OwnerOf(node)});
+    const std::string reason = IsFused(node) ? "" : reasons.at(node);
+    inlined.candidates.push_back({reason.empty() ? SiteKind::kBlocked : SiteKind::kTapped, IsFused(node),
+                                  node->kind().toQualString(), inliner.OwnerOf(node), reason});
   }
   return inlined;
 }

@@ -16,18 +16,23 @@ namespace attribution::capture {
 // A node that may be attention. What it is shows only at run time, when tensors have shapes.
 struct Candidate {
   SiteKind kind = SiteKind::kBlocked;
+  bool fused = true;  // aten::scaled_dot_product_attention; else a softmax
   std::string operator_name;
   std::string module_path;  // of the module that owns the node; empty where the graph does not tell
+  std::string tap_reason;   // why a softmax is not computed in blocks; empty for kBlocked
 };
 
 struct InlinedGraph {
   // Inputs: the module, then the arguments of forward. No calls are left.
   std::shared_ptr<torch::jit::Graph> graph;
   std::vector<Candidate> candidates;  // in graph order, as CandidateNodes gives them
+
+  // For each candidate, whether it is a softmax that is computed in blocks with what surrounds it.
+  std::vector<bool> EagerInBlocks() const;
 };
 
 // Copies the forward method's graph and inlines every call, keeping the qualified path of each candidate's
-// module.
+// module. Attention that is written out and can be computed in blocks stands together in the result.
 InlinedGraph InlineForward(const torch::jit::Module& module);
 
 // The candidates of a graph or of a copy of it, in graph order, nested blocks included.

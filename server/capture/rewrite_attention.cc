@@ -3,6 +3,8 @@
 #include <torch/csrc/jit/passes/dead_code_elimination.h>
 
 #include "server/capture/attention_operators.h"
+#include "server/capture/eager_attention.h"
+#include "server/capture/eager_fragment.h"
 #include "server/capture/inlined_graph.h"
 
 namespace attribution::capture {
@@ -38,6 +40,20 @@ void ReplaceFused(Graph& graph, Node* fused, int32_t site, Value* observer) {
   fused->destroy();
 }
 
+void SkipUnreadOutputs(Graph& graph, Block* block) {
+  for (Node* node : block->nodes()) {
+    for (Block* inner : node->blocks()) SkipUnreadOutputs(graph, inner);
+    if (node->kind() == EagerAttentionSymbol() && !node->output()->hasUses()) {
+      node->i_(NeedsOutputAttribute(), 0);
+    }
+    if (node->kind() != BlockedAttentionSymbol() || node->output()->hasUses()) continue;
+    torch::jit::WithInsertPoint before(node);
+    node->replaceInput(kNeedsOutputInput, graph.insertConstant(false));
+  }
+}
+
+}  // namespace
+
 void TapSoftmax(Graph& graph, Node* softmax, int32_t site, Value* observer) {
   torch::jit::WithInsertPoint after(softmax->next());
   Value* site_constant = graph.insertConstant(static_cast<int64_t>(site));
@@ -47,26 +63,18 @@ void TapSoftmax(Graph& graph, Node* softmax, int32_t site, Value* observer) {
   softmax->output()->replaceAllUsesAfterNodeWith(tap, tap->output());
 }
 
-void SkipUnreadOutputs(Graph& graph, Block* block) {
-  for (Node* node : block->nodes()) {
-    for (Block* inner : node->blocks()) SkipUnreadOutputs(graph, inner);
-    if (node->kind() != BlockedAttentionSymbol() || node->output()->hasUses()) continue;
-    torch::jit::WithInsertPoint before(node);
-    node->replaceInput(kNeedsOutputInput, graph.insertConstant(false));
-  }
-}
-
-}  // namespace
-
-void RewriteAttention(Graph& graph, const std::vector<int32_t>& site_of) {
+void RewriteAttention(Graph& graph, const std::vector<int32_t>& site_of, const std::vector<bool>& in_blocks) {
   const std::vector<Node*> candidates = CandidateNodes(graph);
-  TORCH_CHECK(candidates.size() == site_of.size(), "The graph holds ", candidates.size(), " candidates, ",
-              site_of.size(), " are named.");
+  TORCH_CHECK(
+      candidates.size() == site_of.size() && (in_blocks.empty() || candidates.size() == in_blocks.size()),
+      "The graph holds ", candidates.size(), " candidates, ", site_of.size(), " are named.");
   Value* observer = graph.addInput("observer")->setType(ObserverType());
   for (size_t i = 0; i < candidates.size(); ++i) {
     if (site_of[i] == kNotASite) continue;
     if (candidates[i]->kind() == c10::Symbol::fromQualString("aten::scaled_dot_product_attention")) {
       ReplaceFused(graph, candidates[i], site_of[i], observer);
+    } else if (!in_blocks.empty() && in_blocks[i]) {
+      ReplaceByFragment(graph, MatchEagerAttention(candidates[i]), site_of[i], observer);
     } else {
       TapSoftmax(graph, candidates[i], site_of[i], observer);
     }

@@ -1,5 +1,5 @@
-// The graph pass that makes attention visible: fused nodes become the blocked operator, softmaxes get a tap
-// behind them.
+// The graph pass that makes attention visible: fused nodes and written-out attention become operators that
+// compute it in blocks, other softmaxes get a tap behind them.
 #ifndef SERVER_CAPTURE_REWRITE_ATTENTION_H_
 #define SERVER_CAPTURE_REWRITE_ATTENTION_H_
 
@@ -14,8 +14,16 @@ namespace attribution::capture {
 inline constexpr int32_t kNotASite = -1;
 
 // Gives the graph one more input, the observer, and rewrites candidate i (of CandidateNodes) as site
-// `site_of[i]`, unless that is kNotASite. REQUIRES: site_of has an entry for each candidate.
-void RewriteAttention(torch::jit::Graph& graph, const std::vector<int32_t>& site_of);
+// `site_of[i]`, unless that is kNotASite. A softmax with `in_blocks[i]` is replaced together with the
+// products and the operators around it; any other is tapped. REQUIRES: site_of has an entry for each
+// candidate, and so has in_blocks unless it is empty, which means none; where it is true, the softmax is of
+// kind kBlocked.
+void RewriteAttention(torch::jit::Graph& graph, const std::vector<int32_t>& site_of,
+                      const std::vector<bool>& in_blocks = {});
+
+// Puts a tap behind `softmax`: whatever reads its value reads the tap's.
+void TapSoftmax(torch::jit::Graph& graph, torch::jit::Node* softmax, int32_t site,
+                torch::jit::Value* observer);
 
 // Drops the graph's outputs and all that served only them. The rewritten nodes have side effects, so they and
 // what they need stay, in every branch; what follows the last of them goes, and an attention output that

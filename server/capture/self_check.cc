@@ -99,9 +99,9 @@ bool AllFinite(const torch::jit::Stack& outputs) {
                      [](const at::Tensor& tensor) { return tensor.isfinite().all().item<bool>(); });
 }
 
-absl::Status CheckRewrittenGraph(const torch::jit::Module& module, const GraphPlan& rewritten,
-                                 const GraphPlan& cut, const DiscoveredAttention& attention,
-                                 const WarmUpBatch& batch, const torch::jit::Stack& expected) {
+absl::StatusOr<std::vector<RecordedLayer>> CheckRewrittenGraph(
+    const torch::jit::Module& module, const GraphPlan& rewritten, const GraphPlan& cut,
+    const DiscoveredAttention& attention, const WarmUpBatch& batch, const torch::jit::Stack& expected) {
   torch::jit::Stack stack{module._ivalue()};
   stack.insert(stack.end(), batch.inputs.begin(), batch.inputs.end());
   RecordingObserver whole(batch.valid);
@@ -112,7 +112,8 @@ absl::Status CheckRewrittenGraph(const torch::jit::Module& module, const GraphPl
   RecordingObserver shortened(batch.valid);
   const auto none = cut.Run(stack, &shortened);
   if (!none.ok()) return none.status();
-  return CheckLayers(shortened, attention);
+  if (absl::Status status = CheckLayers(shortened, attention); !status.ok()) return status;
+  return shortened.layers();
 }
 
 }  // namespace attribution::capture

@@ -77,7 +77,8 @@ void NormalisedExponentials(float* row, int64_t columns, float maximum) {
 
 }  // namespace
 
-void SoftmaxInPlace(const ScoreBlock& scores, const AddedMask& mask, int64_t causal_row) {
+void SoftmaxInPlace(const ScoreBlock& scores, const AddedMask& mask, int64_t causal_row,
+                    HiddenRows hidden_rows) {
   float* row = scores.cells;
   for (int64_t h = 0; h < scores.heads; ++h) {
     for (int64_t i = 0; i < scores.rows; ++i, row += scores.columns) {
@@ -87,7 +88,7 @@ void SoftmaxInPlace(const ScoreBlock& scores, const AddedMask& mask, int64_t cau
           causal_row == kNotCausal ? scores.columns : std::min(scores.columns, causal_row + i + 1);
       std::fill(row + seen, row + scores.columns, 0.0F);
       const float maximum = AddMaskAndFindMaximum(row, added, seen);
-      if (maximum == kMinusInfinity && Hides(added, seen)) {
+      if (hidden_rows == HiddenRows::kZero && maximum == kMinusInfinity && Hides(added, seen)) {
         std::fill_n(row, seen, 0.0F);
       } else {
         NormalisedExponentials(row, seen, maximum);

@@ -29,11 +29,17 @@ struct AddedMask {
 // No column is hidden.
 inline constexpr int64_t kNotCausal = -1;
 
+// What becomes of a row whose every column is hidden, by causality or by a mask of minus infinity.
+enum class HiddenRows {
+  kZero,  // as ATen's scaled_dot_product_attention leaves it
+  kNan,   // as ATen's softmax leaves it
+};
+
 // Replaces scores by softmax(scores + mask) over the columns. With `causal_row` >= 0, row i of the block is
-// row causal_row + i of its matrix and later columns are hidden. A row whose every column is hidden, by
-// causality or by a mask of minus infinity, becomes 0, as in ATen's attention; NaN and infinite scores make a
-// row NaN. The error of a cell is below 2e-7.
-void SoftmaxInPlace(const ScoreBlock& scores, const AddedMask& mask, int64_t causal_row);
+// row causal_row + i of its matrix and later columns are hidden. NaN and infinite scores make a row NaN. The
+// error of a cell is below 2e-7.
+void SoftmaxInPlace(const ScoreBlock& scores, const AddedMask& mask, int64_t causal_row,
+                    HiddenRows hidden_rows);
 
 }  // namespace attribution::capture
 

@@ -139,6 +139,16 @@ double LeastBytesPerCell(const ModelDescription& description) {
   return 0;
 }
 
+// The graph promises blocks, shapes may not allow them.
+void NoteTaps(const std::vector<RecordedLayer>& layers, std::vector<AttentionSite>& sites) {
+  for (const RecordedLayer& layer : layers) {
+    AttentionSite& site = sites[layer.shape.site];
+    if (layer.shape.in_blocks || site.kind == SiteKind::kTapped) continue;
+    site.kind = SiteKind::kTapped;
+    site.tap_reason = "its operands do not have the shape of its scores";
+  }
+}
+
 absl::StatusOr<std::unique_ptr<ModelRunner>> Load(const std::string& path, const LoadOptions& options) {
   torch::jit::Module module = torch::jit::load(path, options.device);
   module.eval();
@@ -164,15 +174,16 @@ absl::StatusOr<std::unique_ptr<ModelRunner>> Load(const std::string& path, const
   if (!attention.ok()) return attention.status();
 
   const auto rewritten = inlined.graph->copy();
-  RewriteAttention(*rewritten, attention->site_of);
+  RewriteAttention(*rewritten, attention->site_of, inlined.EagerInBlocks());
   const auto cut = rewritten->copy();
   CutAfterLastSite(*cut);
   const GraphPlan whole_plan(rewritten, "attention_observed");
   GraphPlan plan(cut, "attention_observed_and_cut");
   for (size_t i = 0; i < original->batches.size(); ++i) {
-    const absl::Status status =
+    const auto layers =
         CheckRewrittenGraph(module, whole_plan, plan, *attention, original->batches[i], original->outputs[i]);
-    if (!status.ok()) return status;
+    if (!layers.ok()) return layers.status();
+    NoteTaps(*layers, attention->sites);
   }
 
   description.sites = std::move(attention->sites);

@@ -17,6 +17,7 @@
 #include "server/engine/attribution_job.h"
 #include "server/engine/device.h"
 #include "server/engine/engine_factory.h"
+#include "server/engine/load_log.h"
 #include "server/engine/worker_pool.h"
 #include "server/memory/refusing_allocator.h"
 #include "server/models/model_store.h"
@@ -146,6 +147,7 @@ void TorchEngine::OnModelState(const ModelInfo& info) {
   metrics_.Set(MetricId::kModelResidentBytes, {info.name, info.version, device_name_},
                static_cast<double>(info.resident_bytes));
   if (info.load_seconds == 0) return;  // nothing was loaded
+  if (serving) LogLoad(info);
   metrics_.Observe(MetricId::kModelLoadSeconds, {info.name, info.version, device_name_}, info.load_seconds);
   if (options_.memory_budget_bytes == 0) budget_.SetBudget(DefaultBudget(device_));
   SetBudgetGauge();

@@ -269,6 +269,7 @@ v1::Model ToProto(const ModelInfo& from) {
     out->set_kind(site.kind == SiteKind::kTapped ? v1::SITE_KIND_TAPPED : v1::SITE_KIND_BLOCKED);
     out->set_operator_name(site.operator_name);
     out->set_executions(site.executions);
+    out->set_tap_reason(site.tap_reason);
   }
   for (const SkippedSite& skipped : from.skipped) {
     v1::SkippedSite* out = to.add_skipped();

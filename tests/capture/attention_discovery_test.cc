@@ -55,7 +55,7 @@ TEST(AttentionDiscoveryTest, FindsEveryLayerInOrder) {
     ASSERT_EQ(attention->sites.size(), 3);
     EXPECT_EQ(attention->sites[1].index, 1);
     EXPECT_EQ(attention->sites[1].module_path, "layers.1");
-    EXPECT_EQ(attention->sites[1].kind, fused ? SiteKind::kBlocked : SiteKind::kTapped);
+    EXPECT_EQ(attention->sites[1].kind, SiteKind::kBlocked);
     EXPECT_EQ(attention->sites[1].executions, 1);
     EXPECT_THAT(attention->execution_order, ElementsAre(0, 1, 2));
     EXPECT_THAT(attention->skipped, IsEmpty());

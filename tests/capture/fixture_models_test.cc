@@ -58,8 +58,8 @@ TEST_P(FixtureModelsTest, ShowsTheAttentionOfTheWeights) {
 
 INSTANTIATE_TEST_SUITE_P(Models, FixtureModelsTest,
                          testing::Values("tiny-bert-sdpa", "tiny-bert-eager", "tiny-gpt2-sdpa",
-                                         "bare-two-inputs", "bare-eager", "ids-only", "control-flow",
-                                         "nan-model", "throws"),
+                                         "bare-two-inputs", "bare-eager", "bare-gated", "ids-only",
+                                         "control-flow", "nan-model", "throws"),
                          [](const auto& info) {
                            std::string name = info.param;
                            std::replace(name.begin(), name.end(), '-', '_');

@@ -43,7 +43,8 @@ TEST(InlinedGraphTest, NamesOperatorAndKind) {
   EXPECT_EQ(fused.candidates[0].operator_name, "aten::scaled_dot_product_attention");
   const InlinedGraph eager = InlineForward(MakeTinyModel(1, /*fused=*/false).module);
   ASSERT_EQ(eager.candidates.size(), 1);
-  EXPECT_EQ(eager.candidates[0].kind, SiteKind::kTapped);
+  EXPECT_EQ(eager.candidates[0].kind, SiteKind::kBlocked);
+  EXPECT_EQ(eager.candidates[0].tap_reason, "");
   EXPECT_EQ(eager.candidates[0].operator_name, "aten::softmax");
 }
 

@@ -4,7 +4,7 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "server/capture/blocked_attention.h"
+#include "server/capture/scaled_dot_product_attention.h"
 
 namespace attribution::capture {
 

@@ -51,7 +51,8 @@ class SelfCheckTest : public testing::Test {
 
   absl::Status Check() const {
     return CheckRewrittenGraph(model_.module, GraphPlan(rewritten_, "rewritten"), GraphPlan(cut_, "cut"),
-                               attention_, batch_, expected_);
+                               attention_, batch_, expected_)
+        .status();
   }
 
   void ExpectRefused(const std::string& sentence) const {

@@ -51,7 +51,7 @@ class SoftmaxKernelTest : public testing::TestWithParam<Case> {
   void ExpectSoftmax(const std::vector<float>& scores, const AddedMask& mask) {
     const Case& c = GetParam();
     std::vector<float> cells = scores;
-    SoftmaxInPlace({cells.data(), c.heads, c.rows, c.columns}, mask, c.causal_row);
+    SoftmaxInPlace({cells.data(), c.heads, c.rows, c.columns}, mask, c.causal_row, HiddenRows::kZero);
     for (int64_t h = 0; h < c.heads; ++h) {
       for (int64_t i = 0; i < c.rows; ++i) {
         const int64_t seen = c.causal_row < 0 ? c.columns : std::min(c.columns, c.causal_row + i + 1);
@@ -102,7 +102,7 @@ TEST(SoftmaxKernelErrorsTest, WhatIsNotFiniteStaysVisible) {
   for (const float bad : {nan, kInfinity}) {
     std::vector<float> cells = RandomCells(2 * 21, 1, 5);
     cells[3] = bad;
-    SoftmaxInPlace({cells.data(), 1, 2, 21}, {}, kNotCausal);
+    SoftmaxInPlace({cells.data(), 1, 2, 21}, {}, kNotCausal, HiddenRows::kZero);
     for (int64_t j = 0; j < 21; ++j) {
       EXPECT_TRUE(std::isnan(cells[j])) << j;
       EXPECT_TRUE(std::isfinite(cells[21 + j])) << "the next row is its own";
@@ -112,12 +112,22 @@ TEST(SoftmaxKernelErrorsTest, WhatIsNotFiniteStaysVisible) {
 
 TEST(SoftmaxKernelErrorsTest, OnlyAMaskMayHideARow) {
   std::vector<float> cells(5, -kInfinity);
-  SoftmaxInPlace({cells.data(), 1, 1, 5}, {}, kNotCausal);
+  SoftmaxInPlace({cells.data(), 1, 1, 5}, {}, kNotCausal, HiddenRows::kZero);
   EXPECT_TRUE(std::isnan(cells[0]));
   std::vector<float> nans(5, std::numeric_limits<float>::quiet_NaN());
   const std::vector<float> mask(5, 0.0F);
-  SoftmaxInPlace({nans.data(), 1, 1, 5}, {mask.data(), 0, 0}, kNotCausal);
+  SoftmaxInPlace({nans.data(), 1, 1, 5}, {mask.data(), 0, 0}, kNotCausal, HiddenRows::kZero);
   EXPECT_TRUE(std::isnan(nans[0]));
+}
+
+TEST(SoftmaxKernelErrorsTest, AHiddenRowIsZeroOrNanAsAsked) {
+  const std::vector<float> mask(5, -kInfinity);
+  for (const HiddenRows hidden : {HiddenRows::kZero, HiddenRows::kNan}) {
+    std::vector<float> cells(5, 1.0F);
+    SoftmaxInPlace({cells.data(), 1, 1, 5}, {mask.data(), 0, 0}, kNotCausal, hidden);
+    for (const float cell : cells) EXPECT_EQ(std::isnan(cell), hidden == HiddenRows::kNan);
+    EXPECT_EQ(cells == std::vector<float>(5, 0.0F), hidden == HiddenRows::kZero);
+  }
 }
 
 }  // namespace

@@ -13,6 +13,7 @@
 
 #include "server/capture/blocked_attention.h"
 #include "server/capture/model_runner.h"
+#include "server/capture/scaled_dot_product_attention.h"
 #include "server/capture/warm_up.h"
 #include "server/memory/allocation_counter.h"
 #include "tests/capture/collecting_observer.h"

@@ -149,9 +149,10 @@ def test_exported_model_is_described(server, name, attention):
     assert [site.module_path for site in model.sites] == [
         architecture.path.format(layer) for layer in range(architectures.LAYERS)
     ]
-    fused = attention == "sdpa"
-    kind = model_service_pb2.SITE_KIND_BLOCKED if fused else model_service_pb2.SITE_KIND_TAPPED
-    assert [site.kind for site in model.sites] == [kind] * architectures.LAYERS
+    assert [site.kind for site in model.sites] == [model_service_pb2.SITE_KIND_BLOCKED] * architectures.LAYERS
+    operator = "aten::scaled_dot_product_attention" if attention == "sdpa" else "aten::softmax"
+    assert {site.operator_name for site in model.sites} == {operator}
+    assert {site.tap_reason for site in model.sites} == {""}
     assert [site.executions for site in model.sites] == [1] * architectures.LAYERS
     assert not model.skipped
 

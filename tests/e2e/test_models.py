@@ -7,6 +7,7 @@ from attribution.v1 import model_service_pb2
 
 NAMES = [
     "bare-eager",
+    "bare-gated",
     "bare-two-inputs",
     "broken",
     "control-flow",
@@ -53,7 +54,7 @@ def test_pages_hold_every_model_once(server):
     ("name", "kind", "operator"),
     (
         ("minilm-sdpa", model_service_pb2.SITE_KIND_BLOCKED, "aten::scaled_dot_product_attention"),
-        ("minilm-eager", model_service_pb2.SITE_KIND_TAPPED, "aten::softmax"),
+        ("minilm-eager", model_service_pb2.SITE_KIND_BLOCKED, "aten::softmax"),
     ),
 )
 def test_minilm_says_what_it_is(server, model_repository, name, kind, operator):
@@ -69,6 +70,13 @@ def test_minilm_says_what_it_is(server, model_repository, name, kind, operator):
     assert [site.kind for site in model.sites] == [kind] * 6
     assert {site.operator_name for site in model.sites} == {operator}
     assert model.sites[2].module_path.endswith("encoder.layer.2.attention.self")
+
+
+def test_tapped_site_says_why(server):
+    """Gates between probabilities and values: not an attention that can be computed in blocks."""
+    model = get_model(server, "bare-gated")
+    assert [site.kind for site in model.sites] == [model_service_pb2.SITE_KIND_TAPPED] * 2
+    assert {site.tap_reason for site in model.sites} == {"aten::mul stands between its softmax and its values"}
 
 
 def test_bare_model_is_described_from_its_graph(server):

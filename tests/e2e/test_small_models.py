@@ -12,7 +12,15 @@ MASKS = {
     "right": [1] * 6 + [0] * 3,
     "gap": [1, 1, 1, 0, 0, 1, 1, 0, 1],
 }
-MODELS = ("tiny-bert-sdpa", "tiny-bert-eager", "tiny-gpt2-sdpa", "bare-two-inputs", "bare-eager", "control-flow")
+MODELS = (
+    "tiny-bert-sdpa",
+    "tiny-bert-eager",
+    "tiny-gpt2-sdpa",
+    "bare-two-inputs",
+    "bare-eager",
+    "bare-gated",
+    "control-flow",
+)
 
 
 @pytest.mark.parametrize("preset", calls.PRESETS)

@@ -138,7 +138,7 @@ TEST_P(EngineMemoryTest, PeakIsThatOfTheLargestChunk) {
 INSTANTIATE_TEST_SUITE_P(Models, EngineMemoryTest,
                          testing::Values(Case{"tiny-bert-sdpa", Preset::kAbnar2020},
                                          Case{"tiny-bert-eager", Preset::kIclrMetrics},
-                                         Case{"bare-eager", Preset::kVitExplain}),
+                                         Case{"bare-gated", Preset::kVitExplain}),
                          [](const auto& info) {
                            std::string name = info.param.model;
                            std::erase(name, '-');
@@ -175,7 +175,8 @@ TEST_P(LoadMemoryTest, EveryAllocationIsALoadErrorAlone) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, LoadMemoryTest, testing::Values("tiny-bert-sdpa", "bare-eager"));
+INSTANTIATE_TEST_SUITE_P(Models, LoadMemoryTest,
+                         testing::Values("tiny-bert-sdpa", "bare-eager", "bare-gated"));
 
 }  // namespace
 }  // namespace attribution::engine

@@ -18,7 +18,7 @@ class EngineNumbersTest : public testing::Test {
  protected:
   static void SetUpTestSuite() {
     engine_ = new TestEngine({"tiny-bert-sdpa", "tiny-bert-eager", "tiny-gpt2-sdpa", "bare-two-inputs",
-                              "bare-eager", "control-flow", "ids-only"});
+                              "bare-eager", "bare-gated", "control-flow", "ids-only"});
   }
   static void TearDownTestSuite() {
     delete engine_;
@@ -190,7 +190,8 @@ TEST_F(EngineNumbersTest, ManyRequestsInManyModelsAreRight) {
 }
 
 TEST_F(EngineNumbersTest, MeasuredPeakStaysBelowTheEstimate) {
-  for (const char* model : {"tiny-bert-sdpa", "tiny-bert-eager", "tiny-gpt2-sdpa", "bare-eager"}) {
+  for (const char* model :
+       {"tiny-bert-sdpa", "tiny-bert-eager", "tiny-gpt2-sdpa", "bare-eager", "bare-gated"}) {
     for (const int32_t chunk_size : {1, 0}) {
       SCOPED_TRACE(testing::Message() << model << ", chunk size " << chunk_size);
       AttributionRequest request = LoadExample(model).Pick({0, 1, 2, 0, 1, 2}).Request();

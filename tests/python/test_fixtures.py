@@ -38,7 +38,7 @@ def test_attention_is_sharp_and_masked(name):
             assert not valid[1, :, :, 4:].any()
 
 
-@pytest.mark.parametrize("name", ("bare-two-inputs", "bare-eager", "control-flow", "nan-model", "throws"))
+@pytest.mark.parametrize("name", ("bare-two-inputs", "bare-eager", "bare-gated", "control-flow", "nan-model", "throws"))
 def test_naive_attention_belongs_to_the_module(small_models, name):
     """Feeding the naive probabilities' own recurrence ends in the bundle's output, at shapes that were not traced."""
     module = make_models.build(name).double()

@@ -1,4 +1,4 @@
-#include "server/capture/blocked_attention.h"
+#include "server/capture/scaled_dot_product_attention.h"
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -9,6 +9,7 @@
 #include <string>
 #include <tuple>
 
+#include "server/capture/blocked_attention.h"
 #include "server/memory/allocation_counter.h"
 #include "tests/capture/collecting_observer.h"
 #include "tests/capture/reference_attention.h"
@@ -103,9 +104,9 @@ const Variant kVariants[] = {
      }},
 };
 
-class BlockedAttentionTest : public testing::TestWithParam<std::tuple<Variant, int64_t>> {
+class ScaledDotProductAttentionTest : public testing::TestWithParam<std::tuple<Variant, int64_t>> {
  protected:
-  BlockedAttentionTest() : length_(std::get<1>(GetParam())), inputs_(Inputs(length_)) {
+  ScaledDotProductAttentionTest() : length_(std::get<1>(GetParam())), inputs_(Inputs(length_)) {
     std::get<0>(GetParam()).apply(inputs_, length_);
   }
 
@@ -113,7 +114,7 @@ class BlockedAttentionTest : public testing::TestWithParam<std::tuple<Variant, i
   AttentionInputs inputs_;
 };
 
-TEST_P(BlockedAttentionTest, GivesTheProbabilitiesAndOutputOfTheReference) {
+TEST_P(ScaledDotProductAttentionTest, GivesTheProbabilitiesAndOutputOfTheReference) {
   const ReferenceAttention expected = ComputeReferenceAttention(inputs_);
   CollectingObserver observer;
   observer.BeginLayer(ShapeOf(inputs_, 0));
@@ -123,7 +124,7 @@ TEST_P(BlockedAttentionTest, GivesTheProbabilitiesAndOutputOfTheReference) {
   EXPECT_LE(LargestDifference(output, expected.output), 2e-5);
 }
 
-TEST_P(BlockedAttentionTest, GivesTheSameProbabilitiesWithoutOutput) {
+TEST_P(ScaledDotProductAttentionTest, GivesTheSameProbabilitiesWithoutOutput) {
   const ReferenceAttention expected = ComputeReferenceAttention(inputs_);
   CollectingObserver observer;
   observer.BeginLayer(ShapeOf(inputs_, 0));
@@ -132,7 +133,7 @@ TEST_P(BlockedAttentionTest, GivesTheSameProbabilitiesWithoutOutput) {
   EXPECT_LE(LargestDifference(observer.layers()[0].probabilities, expected.probabilities), 5e-6);
 }
 
-TEST_P(BlockedAttentionTest, GivesTheOutputOfAten) {
+TEST_P(ScaledDotProductAttentionTest, GivesTheOutputOfAten) {
   inputs_.dropout = 0;
   CollectingObserver observer;
   observer.BeginLayer(ShapeOf(inputs_, 0));
@@ -145,7 +146,7 @@ TEST_P(BlockedAttentionTest, GivesTheOutputOfAten) {
 }
 
 // However many threads share the rows, none is missed and none computed twice.
-TEST_P(BlockedAttentionTest, ThreadsDoNotMatter) {
+TEST_P(ScaledDotProductAttentionTest, ThreadsDoNotMatter) {
   const ReferenceAttention expected = ComputeReferenceAttention(inputs_);
   const int before = at::get_num_threads();
   for (const int threads : {1, 2}) {
@@ -161,7 +162,7 @@ TEST_P(BlockedAttentionTest, ThreadsDoNotMatter) {
 }
 
 // 127, 128, 129: one block short of full, full, and a second block of one row.
-INSTANTIATE_TEST_SUITE_P(Variants, BlockedAttentionTest,
+INSTANTIATE_TEST_SUITE_P(Variants, ScaledDotProductAttentionTest,
                          testing::Combine(testing::ValuesIn(kVariants),
                                           testing::Values(1, 2, 127, 128, 129, 300)),
                          [](const auto& info) {
@@ -174,9 +175,9 @@ struct HalfCase {
   double bound;  // of the output, whose values stay below 4: two units in the last place
 };
 
-class BlockedAttentionHalfTest : public testing::TestWithParam<HalfCase> {};
+class ScaledDotProductAttentionHalfTest : public testing::TestWithParam<HalfCase> {};
 
-TEST_P(BlockedAttentionHalfTest, RoundsOnlyInputsAndOutput) {
+TEST_P(ScaledDotProductAttentionHalfTest, RoundsOnlyInputsAndOutput) {
   AttentionInputs inputs = Inputs(129);
   inputs.mask = SomeKept({kBatch, 1, 1, 129});
   for (at::Tensor* tensor : {&inputs.query, &inputs.key, &inputs.value})
@@ -190,7 +191,7 @@ TEST_P(BlockedAttentionHalfTest, RoundsOnlyInputsAndOutput) {
   EXPECT_LE(LargestDifference(output, expected.output), GetParam().bound);
 }
 
-TEST_P(BlockedAttentionHalfTest, TakesAnAddedMaskOfTheSameType) {
+TEST_P(ScaledDotProductAttentionHalfTest, TakesAnAddedMaskOfTheSameType) {
   AttentionInputs inputs = Inputs(40);
   inputs.mask = Random({kBatch, 1, 40, 40}).to(GetParam().dtype);
   for (at::Tensor* tensor : {&inputs.query, &inputs.key, &inputs.value})
@@ -202,7 +203,7 @@ TEST_P(BlockedAttentionHalfTest, TakesAnAddedMaskOfTheSameType) {
   EXPECT_LE(LargestDifference(observer.layers()[0].probabilities, expected.probabilities), 5e-6);
 }
 
-INSTANTIATE_TEST_SUITE_P(Types, BlockedAttentionHalfTest,
+INSTANTIATE_TEST_SUITE_P(Types, ScaledDotProductAttentionHalfTest,
                          testing::Values(HalfCase{at::kHalf, 4e-3}, HalfCase{at::kBFloat16, 3.2e-2}),
                          [](const auto& info) { return c10::toString(info.param.dtype); });
 
@@ -266,9 +267,9 @@ class BlindObserver : public AttentionObserver {
   bool EndLayer() override { return true; }
 };
 
-class BlockedAttentionMemoryTest : public testing::TestWithParam<bool> {};
+class ScaledDotProductAttentionMemoryTest : public testing::TestWithParam<bool> {};
 
-TEST_P(BlockedAttentionMemoryTest, ScratchIsTheRowsInWork) {
+TEST_P(ScaledDotProductAttentionMemoryTest, ScratchIsTheRowsInWork) {
   constexpr int64_t kLength = 512;
   AttentionInputs inputs;
   for (at::Tensor* tensor : {&inputs.query, &inputs.key, &inputs.value}) {
@@ -289,7 +290,7 @@ TEST_P(BlockedAttentionMemoryTest, ScratchIsTheRowsInWork) {
       << "the output is the model's, not attention's";
 }
 
-INSTANTIATE_TEST_SUITE_P(Output, BlockedAttentionMemoryTest, testing::Bool());
+INSTANTIATE_TEST_SUITE_P(Output, ScaledDotProductAttentionMemoryTest, testing::Bool());
 
 }  // namespace
 }  // namespace attribution::capture

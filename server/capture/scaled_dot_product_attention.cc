@@ -1,0 +1,81 @@
+#include "server/capture/scaled_dot_product_attention.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+#include <limits>
+
+#include "server/capture/blocked_attention.h"
+#include "server/capture/masked_softmax.h"
+
+namespace attribution::capture {
+namespace {
+
+constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
+
+// What is added to the scores of one sequence. The mask is broadcast, never expanded.
+class SequenceMask {
+ public:
+  // `mask` is broadcastable to [B, H, S, S]; `sequence` selects its batch. `dtype` is that of the scores.
+  SequenceMask(const std::optional<at::Tensor>& mask, int64_t sequence, at::ScalarType dtype)
+      : dtype_(dtype) {
+    if (!mask.has_value()) return;
+    own_ = *mask;
+    while (own_.dim() < 4) own_ = own_.unsqueeze(0);
+    own_ = own_.select(0, own_.size(0) == 1 ? 0 : sequence);  // [1 or H, 1 or S, 1 or S]
+    if (own_.size(1) == 1) own_ = Added(own_);                // the same for every block
+  }
+
+  // Rows [first, first + n), broadcastable to [H, n, S]; undefined if nothing is added.
+  at::Tensor Rows(int64_t first, int64_t n) const {
+    if (!own_.defined() || own_.size(1) == 1) return own_;
+    return Added(own_.narrow(1, first, n));
+  }
+
+ private:
+  at::Tensor Added(const at::Tensor& mask) const {
+    if (mask.scalar_type() != at::kBool) return mask.to(dtype_);
+    return at::zeros(mask.sizes(), mask.options().dtype(dtype_))
+        .masked_fill_(mask.logical_not(), kMinusInfinity);
+  }
+
+  at::ScalarType dtype_;
+  at::Tensor own_;
+};
+
+}  // namespace
+
+bool IsSelfAttention(const AttentionInputs& inputs) {
+  return inputs.query.dim() == 4 && inputs.key.dim() == 4 && inputs.value.dim() == 4 &&
+         inputs.query.size(2) == inputs.key.size(2) && inputs.query.size(0) == inputs.key.size(0);
+}
+
+LayerShape ShapeOf(const AttentionInputs& inputs, int32_t site) {
+  return {site, inputs.query.size(0), inputs.query.size(1), inputs.query.size(2), /*in_blocks=*/true};
+}
+
+at::Tensor PlainAttention(const AttentionInputs& inputs) {
+  return at::scaled_dot_product_attention(inputs.query, inputs.key, inputs.value, inputs.mask, inputs.dropout,
+                                          inputs.is_causal, inputs.scale, inputs.enable_gqa);
+}
+
+at::Tensor BlockedAttention(const AttentionInputs& inputs, bool needs_output, AttentionObserver& observer) {
+  const at::Tensor& query = inputs.query;
+  const double scale = inputs.scale.value_or(1.0 / std::sqrt(static_cast<double>(query.size(3))));
+  const auto softmax_of = [&](int64_t sequence) -> RowSoftmax {
+    const SequenceMask mask(inputs.mask, sequence, ComputeType(query.scalar_type()));
+    return [mask, causal = inputs.is_causal](int64_t first_row, at::Tensor& scores) {
+      MaskedSoftmax(scores, mask.Rows(first_row, scores.size(1)), causal ? first_row : kNotCausal,
+                    HiddenRows::kZero);
+    };
+  };
+  at::Tensor output;  // in the layout that ATen's has on the CPU, and that models read next
+  if (needs_output) {
+    output = at::empty({query.size(0), query.size(2), query.size(1), inputs.value.size(3)}, query.options())
+                 .transpose(1, 2);
+  }
+  ComputeInBlocks({query, inputs.key.transpose(2, 3), inputs.value, scale}, softmax_of, output, &observer);
+  return output;
+}
+
+}  // namespace attribution::capture

@@ -1,0 +1,42 @@
+// aten::scaled_dot_product_attention, computed in blocks.
+#ifndef SERVER_CAPTURE_SCALED_DOT_PRODUCT_ATTENTION_H_
+#define SERVER_CAPTURE_SCALED_DOT_PRODUCT_ATTENTION_H_
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <optional>
+
+#include "server/capture/attention_observer.h"
+
+namespace attribution::capture {
+
+// Arguments of aten::scaled_dot_product_attention.
+struct AttentionInputs {
+  at::Tensor query;                // [B, H, S, D]
+  at::Tensor key;                  // [B, K, T, D]; K = H, or divides H with enable_gqa
+  at::Tensor value;                // [B, K, T, V]
+  std::optional<at::Tensor> mask;  // broadcastable to [B, H, S, T]: bool, true keeps; or added to the scores
+  double dropout = 0;              // ignored: models run in evaluation mode
+  bool is_causal = false;
+  std::optional<double> scale;  // default 1 / sqrt(D)
+  bool enable_gqa = false;
+};
+
+// Whether the operator is self-attention over one batch of sequences: rank 4 and S = T.
+bool IsSelfAttention(const AttentionInputs& inputs);
+
+// B, H and S of the operator. REQUIRES: IsSelfAttention(inputs).
+LayerShape ShapeOf(const AttentionInputs& inputs, int32_t site);
+
+// What the original operator computes: [B, H, S, V].
+at::Tensor PlainAttention(const AttentionInputs& inputs);
+
+// Computes attention, [B, H, S, V], and shows every block of probabilities to `observer` by AddRows. A row
+// that the mask leaves empty becomes zero, as in ATen. Scores and softmax of half-precision models are
+// float32. Returns an undefined tensor unless `needs_output`. REQUIRES: IsSelfAttention(inputs).
+at::Tensor BlockedAttention(const AttentionInputs& inputs, bool needs_output, AttentionObserver& observer);
+
+}  // namespace attribution::capture
+
+#endif  // SERVER_CAPTURE_SCALED_DOT_PRODUCT_ATTENTION_H_

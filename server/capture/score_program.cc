@@ -1,0 +1,349 @@
+// Binding walks through the fragment with the shape of the scores in hand, [B, H, S, T] or, with batch and
+// heads folded into one dimension, [G, S, T]. Somewhere on the way the scores must be square and have their
+// heads apart, which tells B and H; if they never have, G are sequences of a single head. Every operand is
+// then brought to four dimensions, of which each is 1 or the scores' own, so that a sequence and rows of it
+// can be cut out.
+//
+// Leading products with a number become the scale of the matrix product. A tensor that is added last is left
+// to the softmax, which adds it on its one way over the row.
+#include "server/capture/score_program.h"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/jit/ir/constants.h>
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "server/capture/inlined_graph.h"
+#include "server/capture/masked_softmax.h"
+
+namespace attribution::capture {
+namespace {
+
+using torch::jit::IValue;
+using torch::jit::Node;
+using torch::jit::Value;
+using Sizes = std::vector<int64_t>;
+
+// Values of one call: what is on its stack, constants, and sizes of what the fragment would make.
+class Call {
+ public:
+  explicit Call(at::ArrayRef<IValue> stack) : stack_(stack) {}
+
+  void SetSizes(const Value* value, const Sizes& sizes) { sizes_[value] = sizes; }
+
+  std::optional<IValue> ValueOf(const Value* value) const {
+    if (value->node()->kind() == c10::prim::Param) return stack_[value->offset()];
+    return torch::jit::toIValue(value);
+  }
+
+  // A number that does not live on an accelerator; reading one there would wait for it.
+  std::optional<at::Scalar> NumberOf(const Value* value) const {
+    const auto given = ValueOf(value);
+    if (!given.has_value()) return std::nullopt;
+    if (given->isScalar()) return given->toScalar();
+    if (!given->isTensor()) return std::nullopt;
+    const at::Tensor& tensor = given->toTensor();
+    if (tensor.dim() != 0 || !tensor.device().is_cpu() || tensor.is_complex()) return std::nullopt;
+    return tensor.item();
+  }
+
+  std::optional<int64_t> IntOf(const Value* value) const {
+    if (const auto number = NumberOf(value); number.has_value()) return number->toLong();
+    const Node* node = value->node();
+    const std::string_view kind = node->kind().toQualString();
+    if (kind == "prim::NumToTensor" || kind == "aten::Int") return IntOf(node->input(0));
+    if (kind == "aten::size" && node->inputs().size() == 2) return SizeOf(node->input(0), node->input(1));
+    if (kind != "aten::mul" && kind != "aten::floor_divide") return std::nullopt;
+    const auto a = IntOf(node->input(0));
+    const auto b = IntOf(node->input(1));
+    if (!a.has_value() || !b.has_value()) return std::nullopt;
+    if (kind == "aten::mul") return *a * *b;
+    return *a < 0 || *b <= 0 ? std::nullopt : std::optional(*a / *b);
+  }
+
+  std::optional<Sizes> IntsOf(const Value* list) const {
+    if (const auto given = ValueOf(list); given.has_value() && given->isIntList())
+      return given->toIntVector();
+    if (list->node()->kind() != c10::prim::ListConstruct) return std::nullopt;
+    Sizes sizes;
+    for (const Value* element : list->node()->inputs()) {
+      const auto size = IntOf(element);
+      if (!size.has_value()) return std::nullopt;
+      sizes.push_back(*size);
+    }
+    return sizes;
+  }
+
+ private:
+  std::optional<int64_t> SizeOf(const Value* value, const Value* dimension) const {
+    const auto index = IntOf(dimension);
+    auto found = sizes_.find(value);
+    // Casts and the like have the sizes of what they were given.
+    while (found == sizes_.end() && !value->node()->inputs().empty()) {
+      value = value->node()->input(0);
+      found = sizes_.find(value);
+    }
+    if (!index.has_value() || found == sizes_.end()) return std::nullopt;
+    const Sizes& sizes = found->second;
+    const auto rank = static_cast<int64_t>(sizes.size());
+    const int64_t position = *index < 0 ? *index + rank : *index;
+    if (position < 0 || position >= rank) return std::nullopt;
+    return sizes[position];
+  }
+
+  at::ArrayRef<IValue> stack_;
+  std::map<const Value*, Sizes> sizes_;
+};
+
+int64_t Product(const Sizes& sizes, size_t count) {
+  int64_t product = 1;
+  for (size_t i = 0; i < count; ++i) product *= sizes[i];
+  return product;
+}
+
+// The sizes after a reshape that touches the dimensions before the last two alone; nothing if it does more.
+std::optional<Sizes> Reshaped(const Sizes& from, Sizes to) {
+  if (to.size() < 3 || to.size() > 4) return std::nullopt;
+  const auto open = std::find(to.begin(), to.end(), -1);
+  if (open != to.end()) {
+    *open = 1;
+    const int64_t rest = Product(to, to.size());
+    if (rest <= 0) return std::nullopt;
+    *open = Product(from, from.size()) / rest;
+  }
+  const bool keeps_rows = std::equal(from.end() - 2, from.end(), to.end() - 2);
+  if (!keeps_rows || Product(from, from.size() - 2) != Product(to, to.size() - 2)) return std::nullopt;
+  return to;
+}
+
+// Follows the sizes of the scores through the steps. `heads_apart`: B and H, once they are known.
+struct ShapeWalk {
+  Call& call;
+  Sizes sizes;
+  std::optional<std::pair<int64_t, int64_t>> heads_apart;
+
+  // Returns false if the sizes contradict each other.
+  bool NoteHeads() {
+    if (sizes.size() != 4) return true;
+    const std::pair<int64_t, int64_t> here = {sizes[0], sizes[1]};
+    if (heads_apart.has_value() && *heads_apart != here) return false;
+    heads_apart = here;
+    return true;
+  }
+
+  bool Take(const std::vector<ScoreStep>& steps, std::vector<Sizes>* before) {
+    for (const ScoreStep& step : steps) {
+      if (before != nullptr) before->push_back(sizes);
+      if (step.operation == ScoreOperation::kReshape) {
+        const auto asked = call.IntsOf(step.operand);
+        const auto reshaped = asked.has_value() ? Reshaped(sizes, *asked) : std::nullopt;
+        if (!reshaped.has_value()) return false;
+        sizes = *reshaped;
+        if (!NoteHeads()) return false;
+      }
+      call.SetSizes(step.result, sizes);
+    }
+    return true;
+  }
+};
+
+// `operand` of scores of `sizes` as [1 or B, 1 or H, 1 or S, 1 or T]; nothing if it does not broadcast so.
+std::optional<at::Tensor> InFourDimensions(at::Tensor operand, const Sizes& sizes, int64_t batch,
+                                           int64_t heads) {
+  if (operand.dim() > static_cast<int64_t>(sizes.size())) return std::nullopt;
+  while (operand.dim() < static_cast<int64_t>(sizes.size())) operand = operand.unsqueeze(0);
+  for (int64_t i = 0; i < operand.dim(); ++i) {
+    if (operand.size(i) != 1 && operand.size(i) != sizes[i]) return std::nullopt;
+  }
+  if (operand.dim() == 4) return operand;
+  return operand.size(0) == 1 ? operand.unsqueeze(0) : operand.unflatten(0, {batch, heads});
+}
+
+// A tensor of three or four dimensions with batch and heads apart.
+at::Tensor Apart(const at::Tensor& tensor, int64_t batch, int64_t heads) {
+  return tensor.dim() == 4 ? tensor : tensor.unflatten(0, {batch, heads});
+}
+
+// Rows [first, first + n) of the operand of one sequence, broadcastable to [H, n, S].
+at::Tensor Rows(const at::Tensor& operand, int64_t first, int64_t n) {
+  return operand.dim() == 0 || operand.size(1) == 1 ? operand : operand.narrow(1, first, n);
+}
+
+// The part of an operand that belongs to one sequence.
+at::Tensor OfSequence(const at::Tensor& operand, int64_t sequence) {
+  if (!operand.defined() || operand.dim() == 0) return operand;
+  return operand.select(0, operand.size(0) == 1 ? 0 : sequence);
+}
+
+void Apply(const BoundAttention::Step& step, int64_t first, at::Tensor& scores) {
+  const int64_t n = scores.size(1);
+  const at::Tensor operand = step.operand.defined() ? Rows(step.operand, first, n) : at::Tensor();
+  const at::Tensor number = step.number_tensor.defined() ? Rows(step.number_tensor, first, n) : at::Tensor();
+  switch (step.operation) {
+    case ScoreOperation::kAdd:
+      scores.add_(operand, step.number);
+      return;
+    case ScoreOperation::kSubtract:
+      scores.sub_(operand, step.number);
+      return;
+    case ScoreOperation::kSubtractFrom:
+      scores.neg_().add_(operand);
+      return;
+    case ScoreOperation::kMultiply:
+      scores.mul_(operand);
+      return;
+    case ScoreOperation::kDivide:
+      scores.div_(operand);
+      return;
+    case ScoreOperation::kTanh:
+      scores.tanh_();
+      return;
+    case ScoreOperation::kMaximum:
+      scores.copy_(at::maximum(scores, operand.to(scores.scalar_type())));
+      return;
+    case ScoreOperation::kMinimum:
+      scores.copy_(at::minimum(scores, operand.to(scores.scalar_type())));
+      return;
+    case ScoreOperation::kMaskedFill:
+      if (number.defined()) {
+        scores.copy_(at::where(operand, number.to(scores.scalar_type()), scores));
+      } else {
+        scores.masked_fill_(operand, step.number);
+      }
+      return;
+    case ScoreOperation::kKeepWhere:
+      if (number.defined()) {
+        scores.copy_(at::where(operand, scores, number.to(scores.scalar_type())));
+      } else {
+        scores.masked_fill_(operand.logical_not(), step.number);
+      }
+      return;
+    case ScoreOperation::kReshape:
+      return;  // a block always has its heads apart
+  }
+}
+
+bool IsPlainSum(const BoundAttention::Step& step) {
+  return step.operation == ScoreOperation::kAdd && step.operand.dim() > 0 &&
+         step.operand.scalar_type() == at::kFloat && step.number.toDouble() == 1;
+}
+
+bool TakesCondition(ScoreOperation operation) {
+  return operation == ScoreOperation::kMaskedFill || operation == ScoreOperation::kKeepWhere;
+}
+
+// Fills in the operands of `step`. Returns false if one does not fit.
+bool BindStep(const ScoreStep& step, const Call& call, const Sizes& sizes, int64_t batch, int64_t heads,
+              BoundAttention::Step& bound) {
+  bound.operation = step.operation;
+  const auto bind_tensor = [&](const Value* value, at::Tensor& tensor) {
+    const auto given = call.ValueOf(value);
+    if (!given.has_value()) return false;
+    if (given->isScalar()) {
+      tensor = at::scalar_tensor(given->toScalar(), at::TensorOptions(at::kDouble));
+      return true;
+    }
+    if (!given->isTensor() || given->toTensor().is_complex()) return false;
+    tensor = given->toTensor();
+    if (tensor.dim() == 0) return true;
+    const auto apart = InFourDimensions(tensor, sizes, batch, heads);
+    if (apart.has_value()) tensor = *apart;
+    return apart.has_value();
+  };
+  if (step.operand != nullptr && !bind_tensor(step.operand, bound.operand)) return false;
+  if (TakesCondition(step.operation) && bound.operand.scalar_type() != at::kBool) return false;
+  if (step.number == nullptr) return true;
+  if (const auto number = call.NumberOf(step.number); number.has_value()) {
+    bound.number = *number;
+    return true;
+  }
+  return TakesCondition(step.operation) && bind_tensor(step.number, bound.number_tensor);
+}
+
+// Takes leading products with a number into the scale.
+void TakeScale(std::vector<BoundAttention::Step>& steps, double& scale) {
+  size_t taken = 0;
+  for (; taken < steps.size(); ++taken) {
+    const BoundAttention::Step& step = steps[taken];
+    if (step.operation != ScoreOperation::kMultiply && step.operation != ScoreOperation::kDivide) break;
+    if (step.operand.dim() != 0 || !step.operand.device().is_cpu()) break;
+    const double factor = step.operand.item<double>();
+    scale = step.operation == ScoreOperation::kMultiply ? scale * factor : scale / factor;
+  }
+  steps.erase(steps.begin(), steps.begin() + static_cast<ptrdiff_t>(taken));
+}
+
+}  // namespace
+
+at::Tensor BoundAttention::HeadsApart(const at::Tensor& output) const {
+  return Apart(output, products.query.size(0), products.query.size(1));
+}
+
+RowSoftmax BoundAttention::SoftmaxOf(int64_t sequence) const {
+  std::vector<Step> own = steps;
+  for (Step& step : own) {
+    step.operand = OfSequence(step.operand, sequence);
+    step.number_tensor = OfSequence(step.number_tensor, sequence);
+  }
+  at::Tensor added;
+  if (!own.empty() && IsPlainSum(own.back()) && ComputeType(products.query.scalar_type()) == at::kFloat) {
+    added = own.back().operand;
+    own.pop_back();
+  }
+  return [own = std::move(own), added](int64_t first_row, at::Tensor& scores) {
+    for (const Step& step : own) Apply(step, first_row, scores);
+    MaskedSoftmax(scores, added.defined() ? Rows(added, first_row, scores.size(1)) : added, kNotCausal,
+                  HiddenRows::kNan);
+  };
+}
+
+ScoreProgram::ScoreProgram(std::shared_ptr<torch::jit::Graph> fragment) : fragment_(std::move(fragment)) {
+  const std::vector<Node*> candidates = CandidateNodes(*fragment_);
+  TORCH_CHECK(candidates.size() == 1, "A fragment holds one softmax, this one ", candidates.size(), ".");
+  attention_ = MatchEagerAttention(candidates.front());
+  TORCH_CHECK(attention_.refusal.empty(), "A fragment is no eager attention: ", attention_.refusal, ".");
+}
+
+std::optional<BoundAttention> ScoreProgram::Bind(at::ArrayRef<IValue> stack) const {
+  Call call(stack);
+  const at::Tensor query = call.ValueOf(attention_.scores->input(0))->toTensor();
+  const at::Tensor key = call.ValueOf(attention_.scores->input(1))->toTensor();
+  const at::Tensor value = call.ValueOf(attention_.output->input(1))->toTensor();
+  const int64_t rank = query.dim();
+  if ((rank != 3 && rank != 4) || key.dim() != rank || !query.is_floating_point()) return std::nullopt;
+  const int64_t length = query.size(-2);
+  if (key.size(-1) != length || query.size(-1) != key.size(-2)) return std::nullopt;
+  if (!query.sizes().slice(0, rank - 2).equals(key.sizes().slice(0, rank - 2))) return std::nullopt;
+
+  ShapeWalk walk{call, query.sizes().vec(), std::nullopt};
+  walk.sizes.back() = length;
+  call.SetSizes(attention_.scores->output(), walk.sizes);
+  std::vector<Sizes> sizes_at_step;
+  if (!walk.NoteHeads() || !walk.Take(attention_.score_steps, &sizes_at_step)) return std::nullopt;
+  const int64_t dimension = call.IntOf(attention_.softmax->input(1)).value_or(0);
+  if (dimension != -1 && dimension + 1 != static_cast<int64_t>(walk.sizes.size())) return std::nullopt;
+  call.SetSizes(attention_.softmax->output(), walk.sizes);
+  if (!walk.Take(attention_.probability_steps, nullptr)) return std::nullopt;
+  const auto [batch, heads] = walk.heads_apart.value_or(std::pair<int64_t, int64_t>(query.size(0), 1));
+  if (batch * heads != Product(walk.sizes, walk.sizes.size() - 2)) return std::nullopt;
+
+  Sizes value_sizes = walk.sizes;
+  value_sizes.back() = value.size(-1);
+  if (value.sizes() != at::IntArrayRef(value_sizes)) return std::nullopt;
+
+  BoundAttention bound;
+  bound.products = {Apart(query, batch, heads), Apart(key, batch, heads), Apart(value, batch, heads), 1};
+  bound.output_sizes = value_sizes;
+  for (size_t i = 0; i < attention_.score_steps.size(); ++i) {
+    const ScoreStep& step = attention_.score_steps[i];
+    if (step.operation == ScoreOperation::kReshape) continue;
+    BoundAttention::Step& bound_step = bound.steps.emplace_back();
+    if (!BindStep(step, call, sizes_at_step[i], batch, heads, bound_step)) return std::nullopt;
+  }
+  TakeScale(bound.steps, bound.products.scale);
+  return bound;
+}
+
+}  // namespace attribution::capture
