@@ -54,7 +54,7 @@ def test_query_shows_chosen_rows_and_the_largest_cells(binaries, server):
     run = binaries.run(*arguments, "--rows", "last", "--top-k", "4")
     assert run.returncode == 0, run.stderr
     assert "Largest cells of sequence 0" in run.stdout
-    assert f"{values[0]:.2g}" in run.stdout
+    assert f"{values[0]:.4f}" in run.stdout
     refused = binaries.run(*arguments, "--rows", "7")
     assert refused.returncode == 3
     assert "output.rows.indices[0]" in refused.stderr
