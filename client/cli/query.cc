@@ -27,7 +27,8 @@ constexpr char kExamples[] = R"(Examples:
   attribution query --text "The cat sat on the mat."
   attribution query minilm --text "One." --text "Two." --html rollout.html
   attribution query --preset iclr --residual-weight 0.2 --file sentences.txt --format json
-  attribution query minilm --ids 101,1996,4937,102 --preset iclr)";
+  attribution query minilm --ids 101,1996,4937,102 --preset iclr
+  attribution query --text "The cat sat on the mat." --rows first --top-k 5)";
 
 // Returns the name of the only model that the server has.
 absl::StatusOr<std::string> OnlyModel(Client& client) {

@@ -196,6 +196,9 @@ absl::StatusOr<AttributionRequest> MakeRequest(const QueryFlags& flags, std::ist
   request.output.tokens = true;
   request.output.rollout_matrix = !flags.no_matrix || !flags.html.empty() || !flags.npy.empty();
   request.output.top_k = flags.top_k;
+  if (!request.output.rollout_matrix && request.output.rows.kind != RowSelection::Kind::kAll)
+    return UsageError(
+        "--rows chooses rows of the rollout, which --no-matrix leaves out. Give only one of them.");
   return request;
 }
 

@@ -39,7 +39,9 @@ absl::Status Collect(const Event& event, Reply& reply) {
   } else if (const auto* slice = std::get_if<MatrixSlice>(&event)) {
     return Add(*slice, reply);
   } else if (const auto* top = std::get_if<TopCells>(&event)) {
-    if (top->kind == MatrixKind::kRollout) reply.top_cells[top->sequence_index] = top->cells;
+    if (top->kind != MatrixKind::kRollout) return absl::OkStatus();
+    std::vector<Cell>& cells = reply.top_cells[top->sequence_index];
+    cells.insert(cells.end(), top->cells.begin(), top->cells.end());
   } else if (const auto* replanned = std::get_if<Replanned>(&event)) {
     reply.rollouts.erase(reply.rollouts.lower_bound(replanned->first_sequence), reply.rollouts.end());
     reply.top_cells.erase(reply.top_cells.lower_bound(replanned->first_sequence), reply.top_cells.end());

@@ -85,6 +85,7 @@ struct Cell {
   float value = 0;
 };
 
+// Largest cells of one rollout. A long list comes as several events of one sequence, one after the other.
 struct TopCells {
   int32_t sequence_index = 0;
   std::vector<Cell> cells;  // largest first, ties by flat index

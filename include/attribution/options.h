@@ -51,7 +51,7 @@ struct ResolvedOptions {
 
 enum class MatrixEncoding { kFloat32, kFloat16 };
 
-// Rows of the matrices that are sent.
+// Rows of the matrices that are sent: each once, in ascending order.
 struct RowSelection {
   enum class Kind { kAll, kFirstValid, kLastValid, kIndices };
   Kind kind = Kind::kAll;
@@ -62,9 +62,9 @@ struct RowSelection {
 struct OutputSelection {
   bool layer_metrics = false;
   bool rollout_matrix = false;
-  bool layer_matrices = false;
-  RowSelection rows;
-  int32_t top_k = 0;
+  bool layer_matrices = false;  // head-fused attention of every layer
+  RowSelection rows;            // must be all unless one of these matrices is asked for
+  int32_t top_k = 0;            // largest cells of each rollout; 0: none
   MatrixEncoding encoding = MatrixEncoding::kFloat32;
   bool tokens = false;
   bool skip_rollout_metrics = false;

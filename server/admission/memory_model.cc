@@ -11,6 +11,7 @@ constexpr double kFloatBytes = 4;       // rollouts, scores and fused attention 
 constexpr double kRowNumberBytes = 16;  // sums and entropies a row
 // Blocks at a time: head-fused, corrected, and a temporary of the statistics.
 constexpr double kFusedBlocks = 3;
+constexpr double kListedCellBytes = 12;  // row, column and value
 
 double NotNegative(double value) { return value < 0 ? 0 : value; }
 
@@ -44,7 +45,13 @@ int64_t PredictPeakBytes(const ModelCost& model, const ChunkShape& chunk, const 
   bytes += sequences * matrix * NotNegative(model.bytes_per_cell);
   bytes += NotNegative(model.fixed_bytes);
   // Encoded matrices that nobody has taken yet.
-  if (output.rollout_matrix) bytes += sequences * matrix * NotNegative(output.cell_bytes);
+  const double sent = length * NotNegative(static_cast<double>(std::min(output.rows, chunk.padded_length))) *
+                      NotNegative(output.cell_bytes);
+  if (output.rollout_matrix) bytes += sequences * sent;
+  // Layers that are kept become messages one by one: one of them is there twice.
+  if (output.layer_matrices) bytes += (sequences * NotNegative(model.layers) + 1) * sent;
+  bytes +=
+      sequences * std::min(NotNegative(static_cast<double>(output.top_cells)), matrix) * kListedCellBytes;
   return Saturated(std::ceil(bytes));
 }
 

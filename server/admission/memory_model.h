@@ -6,6 +6,7 @@
 #define SERVER_ADMISSION_MEMORY_MODEL_H_
 
 #include <cstdint>
+#include <limits>
 
 namespace attribution::admission {
 
@@ -18,7 +19,7 @@ struct ModelCost {
   double bytes_per_token = 0;
   double bytes_per_cell = 0;
   double fixed_bytes = 0;
-  int64_t block_rows = 128;  // query rows of attention that are computed at a time
+  int64_t block_rows = 128;  // query rows of attention in work at once, of all threads together
 };
 
 // B sequences, each padded to S = padded_length positions.
@@ -27,10 +28,15 @@ struct ChunkShape {
   int64_t padded_length = 0;
 };
 
+inline constexpr int64_t kAllRows = std::numeric_limits<int64_t>::max();
+
 // What of a chunk's results waits in memory until the client has taken it.
 struct OutputCost {
   bool rollout_matrix = false;
-  int32_t cell_bytes = 4;  // of an encoded matrix cell
+  int32_t cell_bytes = 4;       // of an encoded matrix cell
+  bool layer_matrices = false;  // the fused attention of every layer, kept from its layer on
+  int64_t rows = kAllRows;      // most rows of each matrix
+  int64_t top_cells = 0;        // most cells of each rollout that are listed
 };
 
 // Returns the predicted peak in bytes, rounded up. Grows with `sequences` and with `padded_length`. What does

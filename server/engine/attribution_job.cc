@@ -10,9 +10,10 @@
 #include "absl/strings/str_cat.h"
 #include "attribution/status_details.h"
 #include "server/engine/chunk_batch.h"
+#include "server/engine/chunk_output.h"
 #include "server/engine/job_telemetry.h"
+#include "server/engine/plan_request.h"
 #include "server/memory/out_of_memory.h"
-#include "server/rollout/matrix_slices.h"
 
 namespace attribution::engine {
 namespace {
@@ -25,25 +26,6 @@ int64_t BytesOf(const std::vector<TokenSequence>& sequences) {
              sequence.token_type_ids.size() * sizeof(int64_t);
   }
   return static_cast<int64_t>(bytes);
-}
-
-admission::PlanRequest PlanRequestOf(const PreparedRequest& request) {
-  const capture::ModelDescription& description = request.model->runner->description();
-  admission::PlanRequest plan;
-  plan.cost.layers = request.layers.size();
-  plan.cost.heads = description.num_heads;
-  plan.cost.bytes_per_token = description.activation_cost.bytes_per_token;
-  plan.cost.bytes_per_cell = description.activation_cost.bytes_per_cell;
-  plan.cost.fixed_bytes = description.activation_cost.fixed_bytes;
-  plan.output.rollout_matrix = request.output.rollout_matrix;
-  plan.output.cell_bytes = static_cast<int32_t>(rollout::CellBytes(request.output.encoding));
-  for (const TokenSequence& sequence : request.sequences) {
-    plan.lengths.push_back(static_cast<int64_t>(sequence.input_ids.size()));
-  }
-  plan.equal_lengths_only = !description.has_mask();
-  plan.max_chunk_size = request.options.max_chunk_size;
-  plan.policy = request.options.chunk_policy;
-  return plan;
 }
 
 }  // namespace
@@ -89,7 +71,7 @@ absl::Status AttributionJob::AskAdmission() {
   result_.emplace(prepared_->layers.size());
 
   admission::AdmissionRequest request;
-  request.plan = PlanRequestOf(*prepared_);
+  request.plan = MakePlanRequest(*prepared_, services_.rows_in_work);
   request.deadline = context_.deadline;
   request.priority = context_.priority;
   request.request_bytes = BytesOf(prepared_->sequences);
@@ -174,7 +156,7 @@ absl::Status AttributionJob::ComputeChunk(const admission::Chunk& chunk) {
   return TellChunk(chunk, fold);
 }
 
-absl::Status AttributionJob::TellChunk(const admission::Chunk& chunk, const ChunkFold& fold) {
+absl::Status AttributionJob::TellChunk(const admission::Chunk& chunk, ChunkFold& fold) {
   SequenceGroup together;
   for (int32_t i = 0; i < chunk.num_sequences; ++i) {
     SequenceGroup sequence;
@@ -188,20 +170,13 @@ absl::Status AttributionJob::TellChunk(const admission::Chunk& chunk, const Chun
   }
   Tell(ChunkMetrics{static_cast<int32_t>(next_chunk_), chunk.first_sequence, chunk.num_sequences,
                     together.ToMetrics()});
-  if (!prepared_->output.rollout_matrix) return absl::OkStatus();
-  for (int32_t i = 0; i < chunk.num_sequences; ++i) {
-    if (absl::Status status = StopReason(); !status.ok()) return status;
-    MatrixSlice header;
-    header.sequence_index = chunk.first_sequence + i;
-    header.encoding = prepared_->output.encoding;
-    rollout::CutMatrix(fold.fold(i).rollout(), header, [&](MatrixSlice slice) {
-      const auto bytes = static_cast<int64_t>(slice.data.size());
-      unsent_bytes_ += bytes;
-      counter_.AddExternal(bytes);
-      Tell(std::move(slice));
-    });
-  }
-  return absl::OkStatus();
+  const auto tell = [this](Event event, int64_t bytes) {
+    unsent_bytes_ += bytes;
+    counter_.AddExternal(bytes);
+    Tell(std::move(event));
+  };
+  return TellChunkOutput(
+      *prepared_, chunk.first_sequence, chunk.num_sequences, fold, [this] { return StopReason(); }, tell);
 }
 
 AttributionResult AttributionJob::MakeResult() {

@@ -38,6 +38,7 @@ struct JobServices {
   WorkerPool& workers;
   telemetry::Metrics& metrics;
   RequestLimits limits;
+  int64_t rows_in_work;  // query rows of attention that the threads of a worker have in work at once
   std::function<absl::Time()> now;
   std::function<void(const AttributionCall*)> on_finished;  // the last thing a job does
 };
@@ -61,7 +62,7 @@ class AttributionJob final : public AttributionCall, public std::enable_shared_f
   void RunChunk();
   void AfterChunk();
   absl::Status ComputeChunk(const admission::Chunk& chunk);
-  absl::Status TellChunk(const admission::Chunk& chunk, const ChunkFold& fold);
+  absl::Status TellChunk(const admission::Chunk& chunk, ChunkFold& fold);
   AttributionResult MakeResult();
   void Finish(const absl::Status& status);
 

@@ -28,6 +28,12 @@ class Stopwatch {
   const std::chrono::steady_clock::time_point start_;
 };
 
+// The last layer that anything is wanted of.
+int32_t LastLayer(const PreparedRequest& request) {
+  if (request.output.layer_matrices) return request.layers.size() - 1;
+  return std::max(request.options.end_layer, request.options.layer_idx);
+}
+
 // The positions of `sequence` that count.
 rollout::ValidPositions PositionsOf(const TokenSequence& sequence, bool include_padding,
                                     const at::TensorOptions& options) {
@@ -41,7 +47,9 @@ rollout::ValidPositions PositionsOf(const TokenSequence& sequence, bool include_
 ChunkFold::ChunkFold(const PreparedRequest& request, int64_t first, int64_t count, LayerDone layer_done)
     : request_(request),
       layer_done_(std::move(layer_done)),
-      last_layer_(std::max(request.options.end_layer, request.options.layer_idx)) {
+      first_sequence_(first),
+      last_layer_(LastLayer(request)),
+      kept_(count) {
   const memory::AttentionScope scope;
   const at::TensorOptions options =
       at::TensorOptions().dtype(at::kFloat).device(request.model->runner->description().device);
@@ -68,10 +76,25 @@ bool ChunkFold::BeginLayer(const capture::LayerShape& shape) {
   ++layer_;
   const bool measure = request_.output.layer_metrics || layer_ == request_.options.layer_idx;
   const bool fold = layer_ >= request_.options.start_layer && layer_ <= request_.options.end_layer;
-  if (!measure && !fold) return false;
-  for (rollout::SequenceFold& sequence : folds_) sequence.BeginLayer(layer_, measure);
+  const bool keep = request_.output.layer_matrices;
+  if (!measure && !fold && !keep) return false;
+  if (keep) KeepLayer();
+  for (size_t i = 0; i < folds_.size(); ++i) {
+    folds_[i].BeginLayer(layer_, measure, keep ? &kept_[i].back() : nullptr);
+  }
   layer_statistics_.assign(folds_.size(), {});
   return true;
+}
+
+// Makes room for the chosen rows of the layer that begins. It is output, not the attention's own memory.
+void ChunkFold::KeepLayer() {
+  for (size_t i = 0; i < folds_.size(); ++i) {
+    const int64_t length = folds_[i].valid().length();
+    const std::vector<int32_t>& mask =
+        request_.sequences[first_sequence_ + static_cast<int64_t>(i)].attention_mask;
+    kept_[i].emplace_back(rollout::SelectRows(request_.output.rows, mask, length), length,
+                          request_.output.encoding, spare_.options());
+  }
 }
 
 void ChunkFold::AddRows(int64_t sequence, int64_t first_row, const at::Tensor& probabilities) {

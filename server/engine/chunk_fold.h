@@ -1,7 +1,7 @@
 // ChunkFold folds the layers of one chunk into the rollouts of its sequences while the model runs.
 //
-// One per chunk; lives on the worker that runs it. Holds one rollout a sequence and one spare for all of
-// them.
+// One per chunk; lives on the worker that runs it. Holds one rollout a sequence, one spare for all of them
+// and, if layers are sent, their chosen rows until the chunk ends.
 #ifndef SERVER_ENGINE_CHUNK_FOLD_H_
 #define SERVER_ENGINE_CHUNK_FOLD_H_
 
@@ -19,6 +19,7 @@
 #include "server/engine/request_intake.h"
 #include "server/rollout/attention_statistics.h"
 #include "server/rollout/rollout_fold.h"
+#include "server/rollout/selected_rows.h"
 
 namespace attribution::engine {
 
@@ -48,14 +49,21 @@ class ChunkFold : public capture::AttentionObserver {
   const rollout::AttentionStatistics& attention(int64_t i) const { return attention_[i]; }
   const rollout::SequenceFold& fold(int64_t i) const { return folds_[i]; }
 
+  // Gives away the chosen rows of each layer of sequence `i`; none if layer matrices were not asked for.
+  // REQUIRES: Finish() is OK.
+  std::vector<rollout::SelectedRows> TakeLayers(int64_t i) { return std::move(kept_[i]); }
+
  private:
   absl::Status AttentionChanged() const;
+  void KeepLayer();
 
   const PreparedRequest& request_;
   const LayerDone layer_done_;
+  const int64_t first_sequence_;
   const int32_t last_layer_;  // the last one that is needed
   std::vector<rollout::SequenceFold> folds_;
-  std::vector<rollout::AttentionStatistics> attention_;  // of layer_idx
+  std::vector<std::vector<rollout::SelectedRows>> kept_;  // [B][layers so far]
+  std::vector<rollout::AttentionStatistics> attention_;   // of layer_idx
   at::Tensor spare_;
   std::vector<rollout::AttentionStatistics> layer_statistics_;  // of the current layer
   int32_t layer_ = -1;                                          // the current one

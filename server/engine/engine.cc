@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "server/admission/admission_controller.h"
 #include "server/admission/host_resources.h"
+#include "server/capture/blocked_attention.h"
 #include "server/capture/model_runner.h"
 #include "server/engine/attribution_job.h"
 #include "server/engine/device.h"
@@ -90,6 +91,7 @@ class TorchEngine final : public Engine {
   bool queue_changed_ ABSL_GUARDED_BY(mutex_) = false;  // something expires earlier than was known
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
 
+  const int32_t threads_;  // of a worker
   const JobServices services_;
   // Threads last: they use all of the above, and end first.
   WorkerPool intake_;
@@ -98,8 +100,10 @@ class TorchEngine final : public Engine {
   std::thread loader_;
 };
 
-int32_t Threads(int32_t asked, double cpus) {
-  return asked > 0 ? asked : std::max(1, static_cast<int32_t>(std::ceil(cpus)));
+// Of torch's threads that compute on the CPU, for a worker.
+int32_t Threads(int32_t asked) {
+  if (asked > 0) return asked;
+  return std::max(1, static_cast<int32_t>(std::ceil(admission::ReadHostResources().cpus)));
 }
 
 // One, which uses all cores: with a second team of OpenMP threads there would be more threads than cores, and
@@ -122,16 +126,20 @@ TorchEngine::TorchEngine(const EngineOptions& options, c10::Device device, telem
               }),
       admission_(budget_, {options.queue_limit, options.queue_bytes, options.queue_timeout}, absl::Now,
                  admission_metrics_),
-      services_{models_,   admission_,
-                intake_,   workers_,
-                metrics_,  {options.max_sequences, options.max_sequence_length, options.chunk_policy},
-                absl::Now, [this](const AttributionCall* job) { OnJobFinished(job); }},
+      threads_(Threads(options.intra_op_threads)),
+      services_{models_,
+                admission_,
+                intake_,
+                workers_,
+                metrics_,
+                {options.max_sequences, options.max_sequence_length, options.chunk_policy},
+                capture::RowsInWork(device.is_cpu() ? threads_ : 1),
+                absl::Now,
+                [this](const AttributionCall* job) { OnJobFinished(job); }},
       intake_(1, nullptr, nullptr),
       workers_(
           options.workers > 0 ? options.workers : kDefaultWorkers,
-          [threads = Threads(options.intra_op_threads, admission::ReadHostResources().cpus)] {
-            at::set_num_threads(threads);
-          },
+          [threads = threads_] { at::set_num_threads(threads); },
           [this](int32_t busy) { metrics_.Set(MetricId::kWorkersBusy, {device_name_}, busy); }) {
   metrics_.DeclareDevice(device_name_);
   metrics_.Set(MetricId::kWorkers, {device_name_}, options.workers > 0 ? options.workers : kDefaultWorkers);

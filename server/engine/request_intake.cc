@@ -14,28 +14,72 @@ namespace {
 using models::ResidentModel;
 
 absl::Status CheckOutput(const OutputSelection& output) {
-  if (output.layer_matrices) return NotBuilt("output.layer_matrices", "Sending the attention of every layer");
-  if (output.rows.kind != RowSelection::Kind::kIndices && !output.rows.indices.empty()) {
+  const bool indices = output.rows.kind == RowSelection::Kind::kIndices;
+  if (!indices && !output.rows.indices.empty()) {
     return InvalidField("output.rows.indices",
                         "Row indices are given for another kind of rows. Set rows.kind to KIND_INDICES.");
   }
-  if (output.rows.kind != RowSelection::Kind::kAll) return NotBuilt("output.rows", "Selecting rows");
+  if (indices && output.rows.indices.empty()) {
+    return InvalidField(
+        "output.rows.indices",
+        "No row is chosen. rows.kind is KIND_INDICES and there are no indices; give at least one.");
+  }
+  if (output.rows.kind != RowSelection::Kind::kAll && !output.rollout_matrix && !output.layer_matrices) {
+    return InvalidField(
+        "output.rows",
+        "Rows are chosen, but no matrix is sent. Set rollout_matrix or layer_matrices, or leave "
+        "rows unset.");
+  }
   if (output.top_k < 0) {
     return InvalidField("output.top_k",
                         absl::StrCat("top_k is negative. It is ", output.top_k, "; 0 means none."));
   }
-  if (output.top_k > 0) return NotBuilt("output.top_k", "Sending the largest cells");
   return absl::OkStatus();
 }
 
-// Whether every layer that the rollout or the metrics take has the head that is asked for.
-absl::Status CheckHead(const ResolvedOptions& options, const LayerSelection& layers,
-                       const std::vector<int32_t>& site_heads) {
+// Whether every index is a valid position of every sequence. Looks at each position once, however often it
+// is named.
+absl::Status CheckRowIndices(const std::vector<int32_t>& indices,
+                             const std::vector<TokenSequence>& sequences) {
+  const auto length = [](const TokenSequence& sequence) { return sequence.input_ids.size(); };
+  const auto shortest = std::min_element(sequences.begin(), sequences.end(),
+                                         [&](const auto& a, const auto& b) { return length(a) < length(b); });
+  std::vector<bool> seen(length(*shortest), false);
+  for (size_t i = 0; i < indices.size(); ++i) {
+    const int32_t row = indices[i];
+    const auto field = [i] { return absl::StrCat("output.rows.indices[", i, "]"); };
+    if (row < 0 || static_cast<size_t>(row) >= seen.size()) {
+      return InvalidField(field(), absl::StrCat("Row index out of range. It is ", row, ", and sequence ",
+                                                shortest - sequences.begin(), " has ", seen.size(),
+                                                " positions. Choose one in [0, ", seen.size(), ")."));
+    }
+    if (seen[row]) continue;
+    seen[row] = true;
+    for (size_t b = 0; b < sequences.size(); ++b) {
+      const std::vector<int32_t>& mask = sequences[b].attention_mask;
+      if (mask.empty() || mask[row] != 0) continue;
+      return InvalidField(field(),
+                          absl::StrCat("Row index at a masked position. Position ", row, " of sequence ", b,
+                                       " is masked. Choose positions that are valid in every sequence."));
+    }
+  }
+  return absl::OkStatus();
+}
+
+void SortOnce(std::vector<int32_t>& indices) {
+  std::sort(indices.begin(), indices.end());
+  indices.erase(std::unique(indices.begin(), indices.end()), indices.end());
+}
+
+// Whether every layer that is looked at has the head that is asked for.
+absl::Status CheckHead(const ResolvedOptions& options, const OutputSelection& output,
+                       const LayerSelection& layers, const std::vector<int32_t>& site_heads) {
   if (!options.head.has_value()) return absl::OkStatus();
   for (int32_t layer = 0; layer < layers.size(); ++layer) {
     const bool folded = layer >= options.start_layer && layer <= options.end_layer;
+    const bool wanted = folded || layer == options.layer_idx || output.layer_matrices;
     const int32_t heads = site_heads[layers.SiteOf(layer)];
-    if ((!folded && layer != options.layer_idx) || *options.head < heads) continue;
+    if (!wanted || *options.head < heads) continue;
     return InvalidField("options.head",
                         absl::StrCat("Head number out of range. head is ", *options.head, "; layer ", layer,
                                      " has ", heads, " heads. Choose a head that every layer has."));
@@ -151,7 +195,9 @@ absl::StatusOr<PreparedRequest> PrepareRequest(AttributionRequest request, const
   if (!layers.ok()) return layers.status();
   auto options = rollout::ResolveOptions(request.options, layers->size(), description.num_heads);
   if (!options.ok()) return options.status();
-  if (absl::Status status = CheckHead(*options, *layers, description.site_heads); !status.ok()) return status;
+  if (absl::Status status = CheckHead(*options, request.output, *layers, description.site_heads);
+      !status.ok())
+    return status;
   if (options->chunk_policy == ChunkPolicy::kServerDefault)
     options->chunk_policy = limits.default_chunk_policy;
   if (absl::Status status = CheckOutput(request.output); !status.ok()) return status;
@@ -164,8 +210,11 @@ absl::StatusOr<PreparedRequest> PrepareRequest(AttributionRequest request, const
   if (options->include_padding) {
     if (absl::Status status = PadToLongest(*model, input->sequences); !status.ok()) return status;
   }
-  return PreparedRequest{std::move(model), std::move(input->sequences), *std::move(options), request.output,
-                         *std::move(layers)};
+  if (absl::Status status = CheckRowIndices(request.output.rows.indices, input->sequences); !status.ok())
+    return status;
+  SortOnce(request.output.rows.indices);
+  return PreparedRequest{std::move(model), std::move(input->sequences), *std::move(options),
+                         std::move(request.output), *std::move(layers)};
 }
 
 }  // namespace attribution::engine

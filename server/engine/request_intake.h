@@ -27,7 +27,7 @@ struct PreparedRequest {
   std::shared_ptr<const models::ResidentModel> model;
   std::vector<TokenSequence> sequences;
   ResolvedOptions options;
-  OutputSelection output;
+  OutputSelection output;  // row indices ascending, each once
   LayerSelection layers;
 };
 

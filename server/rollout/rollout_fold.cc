@@ -1,8 +1,9 @@
-// A block of rows goes through three steps, in place where it can:
+// A block of rows goes through four steps, in place where it can:
 //
 //   cut to the sequence's length, fuse heads     block = A[rows, :]
 //   clear invalid rows and columns               nothing of them is left, NaN included
 //   measure                                      row sums, smallest cells and, if asked, the statistics
+//   keep                                         the rows that will be sent, if any
 //
 // Then there are two ways on. Row by row, where a row of Ã needs its own row of A only and the later layer
 // stands on the left: the block becomes Ã[rows, :] and is multiplied, spare[rows, :] = Ã[rows, :] · R, and
@@ -35,21 +36,23 @@ SequenceFold::SequenceFold(const ResolvedOptions& options, ValidPositions valid,
       measurer_(valid_.length(), tensor_options),
       cells_(at::empty({valid_.length() * valid_.length()}, tensor_options.dtype(at::kFloat))) {}
 
-void SequenceFold::BeginLayer(int32_t layer, bool measure) {
+void SequenceFold::BeginLayer(int32_t layer, bool measure, SelectedRows* kept) {
   layer_ = layer;
   folds_ = layer >= options_.start_layer && layer <= options_.end_layer;
   measures_ = measure;
+  kept_ = kept;
   progress_->rows_seen = 0;
 }
 
 void SequenceFold::AddRows(int64_t first_row, const at::Tensor& probabilities, const at::Tensor& spare) {
   const int64_t length = valid_.length();
   const int64_t rows = std::min(probabilities.size(1), length - first_row);
-  if (rows <= 0 || !(folds_ || measures_) || !HasHead(first_row, probabilities.size(0))) return;
+  if (rows <= 0 || !IsWanted() || !HasHead(first_row, probabilities.size(0))) return;
   at::Tensor block =
       FuseHeads(probabilities.narrow(1, 0, rows).narrow(2, 0, length), options_.head_fusion, options_.head);
   valid_.ClearInvalid(first_row, block);
   measurer_.Measure(first_row, block, measures_);
+  if (kept_ != nullptr) kept_->Take(first_row, block);
   if (folds_ && row_by_row_) {
     FoldRows(first_row, block, spare);
   } else if (folds_) {
@@ -112,7 +115,7 @@ void SequenceFold::TakeProduct(at::Tensor& spare) {
 }
 
 absl::StatusOr<AttentionStatistics> SequenceFold::EndLayer(at::Tensor& spare) {
-  if (!folds_ && !measures_) return AttentionStatistics();
+  if (!IsWanted()) return AttentionStatistics();
   {
     const std::lock_guard lock(progress_->mutex);
     if (!progress_->error.ok()) return progress_->error;

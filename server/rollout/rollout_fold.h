@@ -20,6 +20,7 @@
 #include "attribution/options.h"
 #include "server/rollout/attention_statistics.h"
 #include "server/rollout/fold_rules.h"
+#include "server/rollout/selected_rows.h"
 #include "server/rollout/valid_positions.h"
 
 namespace attribution::rollout {
@@ -30,10 +31,11 @@ class SequenceFold {
   // its attention. REQUIRES: `options` come from ResolveOptions.
   SequenceFold(const ResolvedOptions& options, ValidPositions valid, const at::TensorOptions& tensor_options);
 
-  // Starts layer `layer`, numbered from 0. It is folded if it lies in [start_layer, end_layer], and its
-  // statistics are taken if `measure` is true; a layer that is neither is passed over without being looked
-  // at. REQUIRES: layers come in order, each once.
-  void BeginLayer(int32_t layer, bool measure);
+  // Starts layer `layer`, numbered from 0. It is folded if it lies in [start_layer, end_layer], its
+  // statistics are taken if `measure` is true, and its head-fused rows, before anything is discarded, go into
+  // `kept` unless that is null; a layer of which nothing is wanted is passed over without being looked at.
+  // `kept` outlives EndLayer(). REQUIRES: layers come in order, each once.
+  void BeginLayer(int32_t layer, bool measure, SelectedRows* kept = nullptr);
 
   // Takes rows [first_row, first_row + rows) of the layer: `probabilities` [H, rows, S], S >= n, any floating
   // dtype. They are not changed and not kept. Rows and columns from n on are ignored. `spare` is a flat
@@ -72,6 +74,7 @@ class SequenceFold {
     int64_t error_row = -1;
   };
 
+  bool IsWanted() const { return folds_ || measures_ || kept_ != nullptr; }
   bool HasHead(int64_t first_row, int64_t heads);
   void FoldRows(int64_t first_row, at::Tensor& block, const at::Tensor& spare) const;
   void FoldWhole(at::Tensor& layer);
@@ -93,6 +96,7 @@ class SequenceFold {
   int32_t layer_ = -1;
   bool folds_ = false;
   bool measures_ = false;
+  SelectedRows* kept_ = nullptr;
   std::unique_ptr<Progress> progress_ = std::make_unique<Progress>();
 };
 

@@ -59,6 +59,32 @@ TEST(MemoryModelTest, CountsUnsentMatricesOnlyWhenAsked) {
   EXPECT_EQ(PredictPeakBytes(cost, {2, 10}, {true, 2}) - without, 400);
 }
 
+TEST(MemoryModelTest, CountsTheRowsThatAreSentAlone) {
+  const ModelCost cost = CostWithHeads(3);
+  OutputCost output{.rollout_matrix = true, .cell_bytes = 2};
+  const int64_t without = PredictPeakBytes(cost, {2, 10}, {});
+  output.rows = 3;
+  EXPECT_EQ(PredictPeakBytes(cost, {2, 10}, output) - without, 2 * 3 * 10 * 2);
+  output.rows = 11;
+  EXPECT_EQ(PredictPeakBytes(cost, {2, 10}, output) - without, 2 * 10 * 10 * 2);
+}
+
+TEST(MemoryModelTest, CountsEveryLayerThatIsSentAndOneOfThemTwice) {
+  const ModelCost cost = CostWithHeads(3);  // 6 layers
+  OutputCost output{.cell_bytes = 4, .layer_matrices = true, .rows = 1};
+  const int64_t without = PredictPeakBytes(cost, {2, 10}, {});
+  EXPECT_EQ(PredictPeakBytes(cost, {2, 10}, output) - without, (2 * 6 + 1) * 10 * 4);
+  output.rollout_matrix = true;
+  EXPECT_EQ(PredictPeakBytes(cost, {2, 10}, output) - without, (2 * 7 + 1) * 10 * 4);
+}
+
+TEST(MemoryModelTest, CountsListedCellsUpToAllThereAre) {
+  const ModelCost cost = CostWithHeads(3);
+  const int64_t without = PredictPeakBytes(cost, {2, 10}, {});
+  EXPECT_EQ(PredictPeakBytes(cost, {2, 10}, {.top_cells = 7}) - without, 2 * 7 * 12);
+  EXPECT_EQ(PredictPeakBytes(cost, {2, 10}, {.top_cells = 1000}) - without, 2 * 100 * 12);
+}
+
 TEST(MemoryModelTest, SaturatesInsteadOfOverflowing) {
   EXPECT_EQ(PredictPeakBytes(CostWithHeads(12), {kLargest, kLargest}, {true, 4}), kLargest);
   EXPECT_EQ(PredictPeakBytes(CostWithHeads(12), {1, int64_t{1} << 32}, {}), kLargest);

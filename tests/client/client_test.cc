@@ -76,12 +76,31 @@ TEST(ClientTest, SendsOptionsAndLeavesOthersUnset) {
   AttributionRequest request = SomeRequest();
   request.options.preset = Preset::kIclrMetrics;
   request.options.residual_weight = 0.0;
+  request.options.head_fusion = HeadFusion::kMin;
+  request.options.head = 2;
+  request.options.start_layer = 1;
+  request.options.end_layer = -2;
+  request.options.discard_ratio = 0.25;
+  request.options.include_padding = true;
   request.output.rows = {.kind = RowSelection::Kind::kIndices, .indices = {1}};
+  request.output.layer_matrices = true;
+  request.output.top_k = 9;
+  request.output.encoding = MatrixEncoding::kFloat16;
   ASSERT_TRUE(ConnectTo(server)->Attribute(request, nullptr).ok());
   EXPECT_EQ(server->request.options().preset(), v1::PRESET_ICLR_METRICS);
   EXPECT_TRUE(server->request.options().has_residual_weight());
   EXPECT_FALSE(server->request.options().has_layer_idx());
+  EXPECT_EQ(server->request.options().head_fusion(), v1::HEAD_FUSION_MIN);
+  EXPECT_EQ(server->request.options().head(), 2);
+  EXPECT_EQ(server->request.options().start_layer(), 1);
+  EXPECT_EQ(server->request.options().end_layer(), -2);
+  EXPECT_EQ(server->request.options().discard_ratio(), 0.25);
+  EXPECT_TRUE(server->request.options().include_padding());
   EXPECT_EQ(server->request.output().rows().kind(), v1::RowSelection::KIND_INDICES);
+  EXPECT_EQ(server->request.output().rows().indices(0), 1);
+  EXPECT_TRUE(server->request.output().layer_matrices());
+  EXPECT_EQ(server->request.output().top_k(), 9);
+  EXPECT_EQ(server->request.output().encoding(), v1::MATRIX_ENCODING_FP16);
   EXPECT_EQ(server->request.text().texts(0), "a b");
 }
 

@@ -93,6 +93,25 @@ TEST(QueryFlagsTest, AsksForTheMatrixWhenAFileNeedsIt) {
   EXPECT_TRUE(Request(flags)->output.rollout_matrix);
 }
 
+TEST(QueryFlagsTest, AsksForRowsAndTopCells) {
+  QueryFlags flags = WithText();
+  flags.rows = "4,0";
+  flags.top_k = 7;
+  EXPECT_EQ(Request(flags)->output.rows.kind, RowSelection::Kind::kIndices);
+  EXPECT_EQ(Request(flags)->output.rows.indices, (std::vector<int32_t>{4, 0}));
+  EXPECT_EQ(Request(flags)->output.top_k, 7);
+}
+
+TEST(QueryFlagsTest, RefusesRowsOfNoMatrix) {
+  QueryFlags flags = WithText();
+  flags.no_matrix = true;
+  EXPECT_TRUE(Request(flags).ok());
+  flags.rows = "first";
+  EXPECT_EQ(ExitCodeOf(Request(flags).status()), kExitUsage);
+  flags.html = "page.html";  // needs the rollout
+  EXPECT_TRUE(Request(flags).ok());
+}
+
 TEST(QueryFlagsTest, LeavesOptionsThatWereNotGivenToTheServer) {
   const auto request = Request(WithText());
   EXPECT_FALSE(request->options.preset.has_value());

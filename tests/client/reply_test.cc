@@ -38,6 +38,16 @@ TEST(ReplyTest, ReplannedCancelsLaterSequencesOnly) {
   EXPECT_FALSE(reply.top_cells.contains(1));
 }
 
+TEST(ReplyTest, PutsTheListOfTopCellsTogether) {
+  Reply reply;
+  TopCells top{.sequence_index = 1, .cells = {{0, 1, 0.5F}, {1, 1, 0.25F}}, .kind = MatrixKind::kRollout};
+  ASSERT_TRUE(Collect(top, reply).ok());
+  top.cells = {{2, 0, 0.125F}};
+  ASSERT_TRUE(Collect(top, reply).ok());
+  ASSERT_EQ(reply.top_cells[1].size(), 3u);
+  EXPECT_EQ(reply.top_cells[1][2].row, 2);
+}
+
 TEST(ReplyTest, RefusesASliceWhoseBytesDoNotMatchItsShape) {
   Reply reply;
   MatrixSlice slice = SliceOf(0, 0, 2, {1.0f, 2.0f});

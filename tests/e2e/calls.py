@@ -56,19 +56,36 @@ class Attribution:
     def result(self) -> events_pb2.AttributionResult:
         return self.all("result")[0]
 
-    def matrix(self, sequence: int, kind: int = events_pb2.MATRIX_KIND_ROLLOUT, layer_idx: int = -1) -> np.ndarray:
-        """One matrix put together from its slices, which must come in row order and hold whole rows."""
-        rows = []
-        for part in self.all("matrix"):
-            if (part.sequence_index, part.kind, part.layer_idx) != (sequence, kind, layer_idx):
-                continue
-            assert part.first_row == sum(len(block) for block in rows)
-            assert len(part.data) <= 1 << 20
-            rows.append(np.frombuffer(part.data, dtype=CELL_TYPES[part.encoding]).reshape(part.rows, part.columns))
-        assert rows, f"no matrix of sequence {sequence}, layer {layer_idx}"
-        matrix = np.concatenate(rows)
-        assert matrix.shape[0] == matrix.shape[1]
-        return matrix
+    def slices(
+        self, sequence: int, kind: int = events_pb2.MATRIX_KIND_ROLLOUT, layer_idx: int = -1
+    ) -> list[events_pb2.MatrixSlice]:
+        """The slices of one matrix, as they came."""
+        key = (sequence, kind, layer_idx)
+        return [part for part in self.all("matrix") if (part.sequence_index, part.kind, part.layer_idx) == key]
+
+    def rows(self, *matrix: int) -> dict[int, np.ndarray]:
+        """Rows by number, of the matrix that slices() takes; they must be whole and come in order, each once."""
+        rows: dict[int, np.ndarray] = {}
+        for part in self.slices(*matrix):
+            assert part.rows > 0 and len(part.data) <= 1 << 20
+            assert not rows or part.first_row > max(rows)
+            cells = np.frombuffer(part.data, dtype=CELL_TYPES[part.encoding]).reshape(part.rows, part.columns)
+            rows |= {part.first_row + number: row for number, row in enumerate(cells)}
+        return rows
+
+    def matrix(self, *matrix: int) -> np.ndarray:
+        """A whole matrix, named as slices() names it."""
+        rows = self.rows(*matrix)
+        assert list(rows) == list(range(len(rows))), f"rows are missing from {matrix}: {list(rows)}"
+        whole = np.stack(list(rows.values()))
+        assert whole.shape[0] == whole.shape[1]
+        return whole
+
+    def top_cells(self, sequence: int) -> list[tuple[int, int, float]]:
+        """Row, column and value of the largest cells of one rollout."""
+        tops = [top for top in self.all("top") if top.sequence_index == sequence]
+        assert all(top.kind == events_pb2.MATRIX_KIND_ROLLOUT for top in tops)
+        return [(cell.row, cell.column, cell.value) for top in tops for cell in top.cells]
 
 
 def token_batch(

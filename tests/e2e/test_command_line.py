@@ -5,6 +5,7 @@ import json
 import calls
 import hugging_face
 import minilm
+import numpy as np
 import pytest
 import rollout_oracle
 
@@ -36,6 +37,27 @@ def test_query_takes_ids_and_options(binaries, server):
     sequence = hugging_face.attention(minilm.model_folder(), [101, 7592, 102])
     expected = rollout_oracle.metrics([sequence], rollout_oracle.ICLR_METRICS, 0.2)
     assert json.loads(run.stdout)["metrics"]["rollout_entropy"] == pytest.approx(expected["rollout_entropy"], abs=1e-5)
+
+
+def test_query_shows_chosen_rows_and_the_largest_cells(binaries, server):
+    arguments = ("query", "minilm-sdpa", "--ids", "101,7592,102", "--server", server.address)
+    matrix = rollout_oracle.rollout(hugging_face.attention(minilm.model_folder(), [101, 7592, 102]))
+    run = binaries.run(*arguments, "--rows", "2,0", "--top-k", "4", "--format", "json")
+    assert run.returncode == 0, run.stderr
+    sequence = json.loads(run.stdout)["sequences"][0]
+    assert sequence["rollout_rows"] == [0, 2]
+    assert np.allclose(sequence["rollout"], matrix[[0, 2]], atol=1e-5)
+    values = [cell["value"] for cell in sequence["top_cells"]]
+    assert np.allclose(values, np.sort(matrix.flatten())[::-1][:4], atol=1e-5)
+    assert all(abs(matrix[cell["row"], cell["column"]] - cell["value"]) < 1e-5 for cell in sequence["top_cells"])
+
+    run = binaries.run(*arguments, "--rows", "last", "--top-k", "4")
+    assert run.returncode == 0, run.stderr
+    assert "Largest cells of sequence 0" in run.stdout
+    assert f"{values[0]:.4f}" in run.stdout
+    refused = binaries.run(*arguments, "--rows", "7")
+    assert refused.returncode == 3
+    assert "output.rows.indices[0]" in refused.stderr
 
 
 def test_query_reads_standard_input(binaries, server):

@@ -11,11 +11,6 @@ OPTIONS = {
     "CAUSAL_CORRECTION_UNIFORM_RATIO": {"causal_correction": options_pb2.CAUSAL_CORRECTION_UNIFORM_RATIO},
     "CAUSAL_CORRECTION_DROP_FIRST": {"causal_correction": options_pb2.CAUSAL_CORRECTION_DROP_FIRST},
 }
-OUTPUTS = {
-    "layer_matrices": {"layer_matrices": True},
-    "rows": {"rollout_matrix": True, "rows": {"kind": options_pb2.RowSelection.KIND_FIRST_VALID}},
-    "top_k": {"top_k": 3},
-}
 
 
 def assert_unimplemented(found: calls.Failure, name: str) -> None:
@@ -27,12 +22,6 @@ def assert_unimplemented(found: calls.Failure, name: str) -> None:
 @pytest.mark.parametrize("name", OPTIONS)
 def test_option(server, name):
     message = calls.request("minilm-sdpa", IDS, options=OPTIONS[name])
-    assert_unimplemented(calls.failed_attribute(server, message), name)
-
-
-@pytest.mark.parametrize("name", OUTPUTS)
-def test_output(server, name):
-    message = calls.request("minilm-sdpa", IDS, output=OUTPUTS[name])
     assert_unimplemented(calls.failed_attribute(server, message), name)
 
 

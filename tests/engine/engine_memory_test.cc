@@ -26,10 +26,12 @@ EngineOptions OneThread() {
   return options;
 }
 
-// Two chunks, with matrices.
+// Two chunks, with all that can be sent.
 AttributionRequest RequestOf(const OracleExample& example, Preset preset) {
   AttributionRequest request = example.Request(preset);
   request.options.max_chunk_size = 2;
+  request.output.layer_matrices = true;
+  request.output.top_k = 5;
   return request;
 }
 

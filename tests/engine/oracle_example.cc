@@ -119,8 +119,8 @@ oracle::Matrix RolloutOf(const std::vector<Event>& events, int32_t sequence) {
   oracle::Matrix matrix;
   for (const Event& event : events) {
     const auto* slice = std::get_if<MatrixSlice>(&event);
-    if (slice == nullptr || slice->sequence_index != sequence) continue;
-    EXPECT_EQ(slice->kind, MatrixKind::kRollout);
+    if (slice == nullptr || slice->sequence_index != sequence || slice->kind != MatrixKind::kRollout)
+      continue;
     EXPECT_EQ(slice->encoding, MatrixEncoding::kFloat32);
     EXPECT_EQ(slice->first_row, static_cast<int32_t>(matrix.size()));
     std::vector<float> cells(static_cast<size_t>(slice->rows) * slice->columns);

@@ -5,6 +5,8 @@
 
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "attribution/status_details.h"
 #include "tests/models/fake_runner.h"
@@ -136,16 +138,76 @@ TEST(RequestIntakeTest, NegativeTopK) {
   ExpectInvalid(ErrorOf(request), "output.top_k", "It is -1");
 }
 
-TEST(RequestIntakeTest, OutputsThatAreNotBuiltNameThemselves) {
+// Asks for the rollout's rows `indices`.
+AttributionRequest WithRows(std::vector<int32_t> indices) {
   AttributionRequest request = Request();
-  request.output.top_k = 5;
-  ExpectNotBuilt(ErrorOf(request), "output.top_k");
-  request = Request();
+  request.output.rollout_matrix = true;
+  request.output.rows = {RowSelection::Kind::kIndices, std::move(indices)};
+  return request;
+}
+
+TEST(RequestIntakeTest, RowIndicesAreSortedAndTakenOnce) {
+  const auto prepared = PrepareRequest(WithRows({2, 0, 2, 2, 0}), {}, Model());
+  ASSERT_TRUE(prepared.ok()) << prepared.status();
+  EXPECT_EQ(prepared->output.rows.indices, (std::vector<int32_t>{0, 2}));
+}
+
+TEST(RequestIntakeTest, RowIndexOutsideTheShortestSequence) {
+  AttributionRequest request = WithRows({0, 2});
+  std::get<TokenBatch>(request.input).sequences[1].input_ids.pop_back();
+  ExpectInvalid(ErrorOf(request), "output.rows.indices[1]", "It is 2, and sequence 1 has 2 positions.");
+  ExpectInvalid(ErrorOf(WithRows({1, 0, -1})), "output.rows.indices[2]", "It is -1,");
+  ExpectInvalid(ErrorOf(WithRows({3})), "output.rows.indices[0]", "Choose one in [0, 3).");
+}
+
+TEST(RequestIntakeTest, RowIndexAtAMaskedPosition) {
+  AttributionRequest request = WithRows({2, 2, 0});
+  std::get<TokenBatch>(request.input).sequences[1].attention_mask = {0, 1, 1};
+  ExpectInvalid(ErrorOf(request), "output.rows.indices[2]", "Position 0 of sequence 1 is masked.");
+  request.output.rows.indices = {2, 1};
+  EXPECT_EQ(ErrorOf(request), absl::OkStatus());
+}
+
+TEST(RequestIntakeTest, PaddingThatIsIncludedIsNoValidRow) {
+  AttributionRequest request = WithRows({3});
+  request.options.include_padding = true;
+  std::get<TokenBatch>(request.input).sequences[1].input_ids = {1, 2, 3, 4};
+  ExpectInvalid(ErrorOf(request), "output.rows.indices[0]", "Position 3 of sequence 0 is masked.");
+}
+
+TEST(RequestIntakeTest, RowsWithoutIndicesAndIndicesWithoutRows) {
+  ExpectInvalid(ErrorOf(WithRows({})), "output.rows.indices", "No row is chosen.");
+  AttributionRequest request = WithRows({0});
+  request.output.rows.kind = RowSelection::Kind::kAll;
+  ExpectInvalid(ErrorOf(request), "output.rows.indices", "Set rows.kind to KIND_INDICES.");
+}
+
+TEST(RequestIntakeTest, RowsNeedAMatrix) {
+  AttributionRequest request = Request();
+  request.output.top_k = 3;
+  for (const auto kind : {RowSelection::Kind::kFirstValid, RowSelection::Kind::kLastValid}) {
+    request.output.rows.kind = kind;
+    request.output.layer_matrices = false;
+    ExpectInvalid(ErrorOf(request), "output.rows", "no matrix is sent");
+    request.output.layer_matrices = true;
+    EXPECT_EQ(ErrorOf(request), absl::OkStatus());
+  }
+}
+
+TEST(RequestIntakeTest, LayerMatricesNeedTheHeadInEveryLayer) {
+  capture::ModelDescription description = models::ThreeLayers();
+  description.sites.push_back({1, "layer.1", SiteKind::kBlocked, "", 1});
+  description.execution_order = {0, 1};
+  description.site_heads = {4, 2};
+  auto model = std::make_shared<models::ResidentModel>();
+  model->runner = std::make_unique<models::FakeRunner>(description);
+  AttributionRequest request = Request();
+  request.options.head = 3;
+  request.options.layer_idx = 0;
+  request.options.end_layer = 0;
+  EXPECT_EQ(PrepareRequest(request, {}, model).status(), absl::OkStatus());
   request.output.layer_matrices = true;
-  ExpectNotBuilt(ErrorOf(request), "output.layer_matrices");
-  request = Request();
-  request.output.rows.kind = RowSelection::Kind::kLastValid;
-  ExpectNotBuilt(ErrorOf(request), "output.rows");
+  ExpectInvalid(PrepareRequest(request, {}, model).status(), "options.head", "layer 1 has 2 heads");
 }
 
 TEST(RequestIntakeTest, NamedTensorsAreNotBuilt) {

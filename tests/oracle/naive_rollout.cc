@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <utility>
 
 namespace attribution::oracle {
 namespace {
@@ -198,6 +199,7 @@ NaiveResult NaiveRollout(const std::vector<Layer>& layers, const Masks& given_ma
     layer.num_cells = statistics.cells;
     result.layers.push_back(layer);
   }
+  result.attention = std::move(attention);
   return result;
 }
 

@@ -18,7 +18,8 @@ using Layer = std::vector<std::vector<Matrix>>;   // [B][H][S][S]
 using Masks = std::vector<std::vector<int32_t>>;  // [B][S]
 
 struct NaiveResult {
-  std::vector<Matrix> rollouts;  // [B][S][S], zero at masked positions
+  std::vector<Matrix> rollouts;                // [B][S][S], zero at masked positions
+  std::vector<std::vector<Matrix>> attention;  // [B][L][S][S], heads fused, zero at masked positions
   std::vector<Metrics> sequences;
   Metrics batch;
   std::vector<LayerMetrics> layers;  // batch values

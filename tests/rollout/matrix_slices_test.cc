@@ -9,11 +9,13 @@
 namespace attribution::rollout {
 namespace {
 
-std::vector<MatrixSlice> Cut(const at::Tensor& matrix, MatrixEncoding encoding = MatrixEncoding::kFloat32) {
+std::vector<MatrixSlice> Cut(const at::Tensor& matrix, MatrixEncoding encoding = MatrixEncoding::kFloat32,
+                             int32_t first_row = 0) {
   MatrixSlice header;
   header.sequence_index = 4;
   header.kind = MatrixKind::kCorrected;
   header.encoding = encoding;
+  header.first_row = first_row;
   std::vector<MatrixSlice> slices;
   CutMatrix(matrix, header, [&](MatrixSlice slice) { slices.push_back(std::move(slice)); });
   return slices;
@@ -67,6 +69,14 @@ TEST(MatrixSlicesTest, RowLongerThanTheLimitStillGoesOut) {
   ASSERT_EQ(slices.size(), 2u);
   EXPECT_EQ(slices[1].first_row, 1);
   EXPECT_EQ(slices[1].rows, 1);
+}
+
+TEST(MatrixSlicesTest, RowsAreCountedFromTheFirstOne) {
+  const std::vector<MatrixSlice> slices =
+      Cut(at::zeros({2, 300000}, at::TensorOptions(at::kFloat)), MatrixEncoding::kFloat32, 5);
+  ASSERT_EQ(slices.size(), 2u);
+  EXPECT_EQ(slices[0].first_row, 5);
+  EXPECT_EQ(slices[1].first_row, 6);
 }
 
 }  // namespace

@@ -1,0 +1,69 @@
+#include "server/engine/chunk_output.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "server/rollout/row_selection.h"
+#include "server/rollout/selected_rows.h"
+#include "server/rollout/top_cells.h"
+
+namespace attribution::engine {
+namespace {
+
+using Tell = std::function<void(Event event, int64_t bytes)>;
+
+void TellMatrices(const PreparedRequest& request, int32_t sequence, const rollout::SequenceFold& fold,
+                  std::vector<rollout::SelectedRows> layers, const Tell& tell) {
+  const auto emit = [&tell](MatrixSlice slice) {
+    const auto bytes = static_cast<int64_t>(slice.data.size());
+    tell(std::move(slice), bytes);
+  };
+  MatrixSlice header;
+  header.sequence_index = sequence;
+  header.encoding = request.output.encoding;
+  if (request.output.rollout_matrix) {
+    header.kind = MatrixKind::kRollout;
+    const std::vector<rollout::RowRun> rows = rollout::SelectRows(
+        request.output.rows, request.sequences[sequence].attention_mask, fold.valid().length());
+    rollout::CutRows(fold.rollout(), rows, header, emit);
+  }
+  header.kind = MatrixKind::kLayerAttention;
+  for (size_t layer = 0; layer < layers.size(); ++layer) {
+    const rollout::SelectedRows rows = std::move(layers[layer]);  // freed before the next is copied
+    header.layer_idx = static_cast<int32_t>(layer);
+    rows.Cut(header, emit);
+  }
+}
+
+void TellTopCells(int32_t sequence, const rollout::SequenceFold& fold, int64_t top_k, const Tell& tell) {
+  const std::vector<Cell> cells = rollout::LargestCells(fold.rollout(), fold.valid(), top_k);
+  for (size_t first = 0; first < cells.size(); first += kMaxCellsPerEvent) {
+    const size_t end = std::min(cells.size(), first + kMaxCellsPerEvent);
+    TopCells event;
+    event.sequence_index = sequence;
+    event.kind = MatrixKind::kRollout;
+    event.cells.assign(cells.begin() + static_cast<ptrdiff_t>(first),
+                       cells.begin() + static_cast<ptrdiff_t>(end));
+    tell(std::move(event), static_cast<int64_t>((end - first) * sizeof(Cell)));
+  }
+}
+
+}  // namespace
+
+absl::Status TellChunkOutput(const PreparedRequest& request, int32_t first_sequence, int32_t count,
+                             ChunkFold& fold, const std::function<absl::Status()>& stop_reason,
+                             const std::function<void(Event event, int64_t bytes)>& tell) {
+  for (int32_t i = 0; i < count; ++i) {
+    if (absl::Status status = stop_reason(); !status.ok()) return status;
+    TellMatrices(request, first_sequence + i, fold.fold(i), fold.TakeLayers(i), tell);
+  }
+  if (request.output.top_k == 0) return absl::OkStatus();
+  for (int32_t i = 0; i < count; ++i) {
+    if (absl::Status status = stop_reason(); !status.ok()) return status;
+    TellTopCells(first_sequence + i, fold.fold(i), request.output.top_k, tell);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace attribution::engine

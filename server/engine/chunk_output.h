@@ -1,0 +1,31 @@
+// Tells what a request wants of a finished chunk besides its metrics: rows of matrices, largest cells.
+//
+// Belongs to the worker that ran the chunk.
+#ifndef SERVER_ENGINE_CHUNK_OUTPUT_H_
+#define SERVER_ENGINE_CHUNK_OUTPUT_H_
+
+#include <cstdint>
+#include <functional>
+
+#include "absl/status/status.h"
+#include "attribution/events.h"
+#include "server/engine/chunk_fold.h"
+#include "server/engine/request_intake.h"
+
+namespace attribution::engine {
+
+// Cells in one TopCells event, at most: about 1 MiB on the wire.
+inline constexpr int64_t kMaxCellsPerEvent = 1 << 16;
+
+// Tells, for each sequence of the chunk, the chosen rows of its rollout, then those of its layers from the
+// first to the last; after all of them the largest cells of each rollout. `tell` is given each event with the
+// bytes that it holds; what is told of `fold` is let go of. `stop_reason` is asked before each sequence, and
+// what it returns ends the telling unless it is OK.
+// REQUIRES: `fold` is that of sequences [first_sequence, first_sequence + count) of `request`, and finished.
+absl::Status TellChunkOutput(const PreparedRequest& request, int32_t first_sequence, int32_t count,
+                             ChunkFold& fold, const std::function<absl::Status()>& stop_reason,
+                             const std::function<void(Event event, int64_t bytes)>& tell);
+
+}  // namespace attribution::engine
+
+#endif  // SERVER_ENGINE_CHUNK_OUTPUT_H_
