@@ -195,7 +195,7 @@ def test_model_without_attention(tmp_path):
 
 @pytest.mark.parametrize("name", ("with space", "-first", ".hidden", "ä", "a\nb", ".."))
 def test_name_that_the_server_would_ignore(tiny_bert_folder, tmp_path, name):
-    with pytest.raises(ExportError, match="^Not a model's name: "):
+    with pytest.raises(ExportError, match=r"^Not a model's name: "):
         export_model(tiny_bert_folder, tmp_path / "repository" / name)
     assert not list(tmp_path.iterdir())
 
