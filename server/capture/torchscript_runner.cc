@@ -1,6 +1,7 @@
 // Loading a TorchScript file, in order:
 //
-//   1. inline forward into one graph, keeping the path of every attention candidate
+//   1. inline forward into one graph, keeping the path of every attention candidate, and move it to the
+//   device
 //   2. bind the inputs, read vocabulary and longest sequence from the embedding tables
 //   3. run the original on made-up batches, then with every candidate observed: what ran over the sequences
 //   is a site
@@ -10,15 +11,18 @@
 // Only the cut graph is kept.
 #include <ATen/ATen.h>
 #include <re2/re2.h>
+#include <torch/csrc/jit/ir/constants.h>
 #include <torch/csrc/jit/serialization/import.h>
 
 #include <algorithm>
+#include <unordered_map>
 
 #include "absl/strings/str_cat.h"
 #include "attribution/status_details.h"
 #include "server/capture/activation_cost.h"
 #include "server/capture/attention_discovery.h"
 #include "server/capture/forward_inputs.h"
+#include "server/capture/graph_device.h"
 #include "server/capture/graph_plan.h"
 #include "server/capture/inlined_graph.h"
 #include "server/capture/input_limits.h"
@@ -122,10 +126,33 @@ absl::StatusOr<int64_t> PeakBytes(const TorchScriptRunner& runner, int64_t batch
   return failure;
 }
 
-int64_t ResidentBytes(const torch::jit::Module& module) {
+using StorageBytes = std::unordered_map<const c10::StorageImpl*, size_t>;
+
+void AddStorage(const at::Tensor& tensor, StorageBytes& storages) {
+  if (tensor.has_storage()) storages[tensor.storage().unsafeGetStorageImpl()] = tensor.storage().nbytes();
+}
+
+void AddConstants(const torch::jit::Block& block, StorageBytes& storages) {
+  for (const torch::jit::Node* node : block.nodes()) {
+    for (const torch::jit::Block* inner : node->blocks()) AddConstants(*inner, storages);
+    if (node->kind() != c10::prim::Constant) continue;
+    const auto constant = torch::jit::toIValue(node->output());
+    if (!constant.has_value()) continue;
+    constant->visit([&storages](const c10::IValue& value) {
+      if (value.isTensor()) AddStorage(value.toTensor(), storages);
+      return false;  // go on into what it holds
+    });
+  }
+}
+
+// Of parameters, buffers and, in a frozen module, the constants of its graph; what they share counts once.
+int64_t ResidentBytes(const torch::jit::Module& module, const torch::jit::Graph& graph) {
+  StorageBytes storages;
+  for (const at::Tensor& tensor : module.parameters()) AddStorage(tensor, storages);
+  for (const at::Tensor& tensor : module.buffers()) AddStorage(tensor, storages);
+  AddConstants(*graph.block(), storages);
   int64_t bytes = 0;
-  for (const at::Tensor& tensor : module.parameters()) bytes += static_cast<int64_t>(tensor.nbytes());
-  for (const at::Tensor& tensor : module.buffers()) bytes += static_cast<int64_t>(tensor.nbytes());
+  for (const auto& [storage, size] : storages) bytes += static_cast<int64_t>(size);
   return bytes;
 }
 
@@ -153,10 +180,11 @@ absl::StatusOr<std::unique_ptr<ModelRunner>> Load(const std::string& path, const
   torch::jit::Module module = torch::jit::load(path, options.device);
   module.eval();
   const InlinedGraph inlined = InlineForward(module);
+  MoveGraph(*inlined.graph, options.device);
 
   ModelDescription description;
   description.device = options.device;
-  description.resident_bytes = ResidentBytes(module);
+  description.resident_bytes = ResidentBytes(module, *inlined.graph);
   auto inputs = BindForwardInputs(module.get_method("forward").function().getSchema(), options.input_names);
   if (!inputs.ok()) return inputs.status();
   description.inputs = *std::move(inputs);

@@ -60,6 +60,14 @@ absl::Status ReadText(const YAML::Node& node, absl::string_view key, std::string
   return absl::OkStatus();
 }
 
+absl::Status ReadFrozen(const YAML::Node& node, absl::string_view key, Manifest& manifest) {
+  const bool plain = node.IsScalar() && node.Tag() != "!";
+  if (!plain || (node.Scalar() != "true" && node.Scalar() != "false"))
+    return Error(node, key, "must be true or false.");
+  manifest.frozen = node.Scalar() == "true";
+  return absl::OkStatus();
+}
+
 absl::Status ReadFormatVersion(const YAML::Node& node, absl::string_view key, Manifest&) {
   int64_t version = 0;
   if (absl::Status status = ReadInteger(node, key, 1, kMaxInt64, &version); !status.ok()) return status;
@@ -155,6 +163,7 @@ constexpr std::array kKeys = {
     Key{"sha256", ReadSha256},
     Key{"attention", ReadTextKey<&Manifest::attention>},
     Key{"dtype", ReadTextKey<&Manifest::dtype>},
+    Key{"frozen", ReadFrozen},
     Key{"inputs", ReadInputs},
     Key{"vocabulary_size", ReadCountKey<&Manifest::vocabulary_size>},
     Key{"max_sequence_length", ReadCountKey<&Manifest::max_sequence_length>},

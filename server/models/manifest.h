@@ -26,6 +26,7 @@ struct Manifest {
   std::string sha256;     // of model.pt, 64 lower-case hexadecimal digits; empty: not checked
   std::string attention;  // form that was traced, such as `sdpa`; for people
   std::string dtype;      // of the weights, such as `float32`; for people
+  bool frozen = false;    // weights are constants of the graph and its modules have no paths; for people
   std::vector<std::string> inputs;  // of `forward`, in order; empty: its own argument names
   int64_t vocabulary_size = 0;      // 0: from the embedding that the ids reach
   int64_t max_sequence_length = 0;  // in tokens; 0: from the position tables

@@ -89,6 +89,32 @@ TEST(TorchScriptRunnerTest, FrozenModelIsTheSame) {
   ExpectTrueAttention(*runner, model, 3, 11);
 }
 
+TEST(TorchScriptRunnerTest, FrozenModelIsDescribedAsIfItWereNot) {
+  const TinyModel model = MakeTinyModel(2, /*fused=*/true);
+  const auto runner = Load(model.module);
+  const auto frozen = Load(torch::jit::freeze_module(model.module));
+  ASSERT_NE(runner, nullptr);
+  ASSERT_NE(frozen, nullptr);
+  EXPECT_EQ(frozen->description().vocabulary_size, kTinyVocabulary);
+  EXPECT_EQ(frozen->description().max_sequence_length, kTinyPositions);
+  EXPECT_EQ(frozen->description().resident_bytes, runner->description().resident_bytes);
+}
+
+TEST(TorchScriptRunnerTest, WeightsThatAreSharedAreResidentOnce) {
+  torch::jit::Module module("__torch__.Tied");
+  const at::Tensor table = at::ones({100, 8});
+  module.register_parameter("tokens", table, /*is_buffer=*/false);
+  module.register_parameter("head", table, /*is_buffer=*/false);
+  module.define(
+      "def forward(self, input_ids):\n"
+      "    return torch.matmul(torch.embedding(self.tokens, input_ids), self.head.t())\n");
+  for (const torch::jit::Module& tied : {module, torch::jit::freeze_module(module)}) {
+    const auto runner = Load(tied);
+    ASSERT_NE(runner, nullptr);
+    EXPECT_EQ(runner->description().resident_bytes, 100 * 8 * static_cast<int64_t>(sizeof(float)));
+  }
+}
+
 TEST(TorchScriptRunnerTest, DescribesWhatItFound) {
   const TinyModel model = MakeTinyModel(2, /*fused=*/true);
   const auto runner = Load(model.module);

@@ -1,12 +1,13 @@
 """Fixtures of the end-to-end tests: real processes, the models they serve, the generated stubs.
 
 The programs come from `$ATTRIBUTION_BUILD/bin` (default: `build/bin`), the models from
-`$ATTRIBUTION_BUILD/fixtures-e2e`, made when missing or stale.
+`$ATTRIBUTION_BUILD/fixtures-e2e` and `fixtures-architectures`, made when missing or stale.
 """
 
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -40,6 +41,7 @@ def _generate_stubs() -> None:
 
 _generate_stubs()
 
+import architectures  # noqa: E402
 import make_models  # noqa: E402
 import programs  # noqa: E402
 
@@ -76,3 +78,36 @@ def server(
         process.wait_until_serving()
         yield process
         assert process.terminate() == 0, process.log()
+
+
+@pytest.fixture(scope="session")
+def architecture_repository() -> Path:
+    """A repository with the models of tests/fixtures/architectures.py."""
+    path = BUILD / "fixtures-architectures"
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, architectures.__file__, "--output", str(path)], check=True, env=one_thread)
+    return path
+
+
+@pytest.fixture(scope="session")
+def architecture_server(
+    binaries: programs.Binaries, architecture_repository: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[programs.ServerProcess]:
+    """One server for all architectures."""
+    directory = tmp_path_factory.mktemp("architectures")
+    flags = ("--intra-op-threads", "1")
+    with programs.ServerProcess(binaries.server, architecture_repository, directory, *flags) as process:
+        process.wait_until_serving()
+        yield process
+        assert process.terminate() == 0, process.log()
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Runs torch with one thread: more would only wait for each other over tiny tensors, on a busy machine for long."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -5,26 +5,17 @@ The truth is Hugging Face's own eager attention of one sequence alone, and the n
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 
 import architectures
-import calls
-import hugging_face
-import numpy as np
 import programs
 import pytest
-import rollout_oracle
-import torch
+from architecture_oracle import MASKED, MASKS, RAGGED, assert_equals_oracle, get_model, ids, oracles
 from architectures import ARCHITECTURES
 from attention_attribution.export import ExportError, export_model
 from attribution.v1 import model_service_pb2
 
-TOLERANCE = 1e-5
+pytestmark = pytest.mark.usefixtures("one_thread")
 BUNDLES = [
     pytest.param(name, attention, id=f"{name}-{attention}")
     for name, architecture in ARCHITECTURES.items()
@@ -32,95 +23,14 @@ BUNDLES = [
 ]
 
 
-def ids(length: int, seed: int) -> list[int]:
-    """Token ids that are padding in no model."""
-    return np.random.default_rng(seed).integers(10, architectures.VOCABULARY, length).tolist()
-
-
-# Lengths on both sides of the sliding windows; the server pads them on the right to the longest of a chunk.
-RAGGED = [ids(40, 1), ids(13, 2), ids(5, 3), ids(1, 4)]
-MASKS = {
-    "tail": [1] * 15 + [0] * 8,
-    "head": [0] * 8 + [1] * 15,
-    "gap": [1] * 6 + [0] * 4 + [1] * 13,
-}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """These tensors are so small that further threads would only wait for each other, on a busy machine for long."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+@pytest.fixture(scope="module")
+def repository(architecture_repository: Path) -> Path:
+    return architecture_repository
 
 
 @pytest.fixture(scope="module")
-def repository() -> Path:
-    """A repository with all architectures."""
-    from conftest import BUILD
-
-    path = BUILD / "fixtures-architectures"
-    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, architectures.__file__, "--output", str(path)], check=True, env=one_thread)
-    return path
-
-
-@pytest.fixture(scope="module")
-def server(
-    binaries: programs.Binaries, repository: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[programs.ServerProcess]:
-    """One server for all architectures."""
-    directory = tmp_path_factory.mktemp("architectures")
-    with programs.ServerProcess(binaries.server, repository, directory, "--intra-op-threads", "1") as process:
-        process.wait_until_serving()
-        yield process
-        assert process.terminate() == 0, process.log()
-
-
-def get_model(server, name: str) -> model_service_pb2.Model:
-    return calls.model_stub(server).GetModel(model_service_pb2.GetModelRequest(model=name), timeout=10).model
-
-
-@lru_cache(maxsize=256)
-def oracle(repository: Path, name: str, input_ids: tuple, mask: tuple) -> rollout_oracle.SequenceAttention:
-    dtype = "float64" if all(mask) else "float32"
-    return hugging_face.attention(architectures.folder(repository, name), input_ids, mask, dtype)
-
-
-def oracles(repository: Path, name: str, sequences, masks=None) -> list[rollout_oracle.SequenceAttention]:
-    masks = masks or [[1] * len(sequence) for sequence in sequences]
-    return [
-        oracle(repository, name, tuple(sequence), tuple(mask)) for sequence, mask in zip(sequences, masks, strict=True)
-    ]
-
-
-def assert_fields(got, expected: dict[str, float], names) -> None:
-    for name in names:
-        assert getattr(got, name) == pytest.approx(expected[name], abs=TOLERANCE, rel=0), name
-
-
-def assert_equals_oracle(server, repository, name, attention, sequences, masks=None, preset="ABNAR_2020") -> None:
-    """Metrics of the batch and of each sequence, statistics of each layer, and every rollout matrix."""
-    message = calls.request(
-        f"{name}-{attention}",
-        sequences,
-        masks,
-        options={"preset": calls.PRESETS[preset], "residual_weight": 0.3},
-        output={"rollout_matrix": True, "layer_metrics": True},
-    )
-    reply = calls.attribute(server, message)
-    expected = oracles(repository, name, sequences, masks)
-    assert_fields(reply.result.metrics, rollout_oracle.metrics(expected, preset, 0.3), calls.METRIC_FIELDS)
-    assert [layer.layer_idx for layer in reply.result.layers] == list(range(architectures.LAYERS))
-    for layer in reply.result.layers:
-        statistics = rollout_oracle.layer_statistics(expected, layer.layer_idx)
-        assert_fields(layer, statistics, statistics)
-    for number, sequence in enumerate(expected):
-        own = rollout_oracle.metrics([sequence], preset, 0.3)
-        assert_fields(reply.result.sequences[number], own, calls.METRIC_FIELDS)
-        matrix = rollout_oracle.rollout(sequence, preset, 0.3)
-        np.testing.assert_allclose(reply.matrix(number), matrix, atol=TOLERANCE, rtol=0)
+def server(architecture_server: programs.ServerProcess) -> programs.ServerProcess:
+    return architecture_server
 
 
 @pytest.mark.parametrize(("name", "attention"), BUNDLES)
@@ -130,7 +40,7 @@ def test_ragged_batch(server, repository, name, attention):
 
 @pytest.mark.parametrize(("name", "attention"), BUNDLES)
 def test_masks(server, repository, name, attention):
-    assert_equals_oracle(server, repository, name, attention, [ids(23, 5)] * len(MASKS), list(MASKS.values()))
+    assert_equals_oracle(server, repository, name, attention, MASKED, list(MASKS.values()))
 
 
 @pytest.mark.parametrize("name", ("bert", "llama"))
@@ -178,19 +88,6 @@ def test_exporter_refuses_fused_attention_where_it_would_be_wrong(repository, tm
     with pytest.raises(ExportError, match=r"eager|other --attention"):
         export_model(architectures.folder(repository, name), tmp_path / name, "sdpa", with_tokenizer=False)
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("attention", ("sdpa", "eager"))
-def test_opt_counts_its_positions_by_the_mask(server, attention):
-    sequence = ids(15, 6)
-    message = calls.request(
-        f"opt-{attention}",
-        [sequence, [1] * 8 + sequence],
-        [[1] * 15, [0] * 8 + [1] * 15],
-        output={"rollout_matrix": True},
-    )
-    reply = calls.attribute(server, message)
-    np.testing.assert_allclose(reply.matrix(1)[8:, 8:], reply.matrix(0), atol=TOLERANCE, rtol=0)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

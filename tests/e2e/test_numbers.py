@@ -97,11 +97,12 @@ def test_layer_idx_chooses_the_layer_of_the_attention_metrics(server):
         assert_metrics(reply.result.metrics, rollout_oracle.metrics(oracle([ids]), layer_idx=layer_idx))
 
 
-def test_chunks_change_nothing(server):
+@pytest.mark.parametrize("model", MODELS)
+def test_chunks_change_nothing(server, model):
     sequences = ragged_batch() * 2
-    whole = calls.attribute(server, calls.request("minilm-sdpa", sequences))
+    whole = calls.attribute(server, calls.request(model, sequences))
     for size in (1, 3, 7):
-        reply = calls.attribute(server, calls.request("minilm-sdpa", sequences, options={"max_chunk_size": size}))
+        reply = calls.attribute(server, calls.request(model, sequences, options={"max_chunk_size": size}))
         assert reply.result.num_chunks >= -(-len(sequences) // size)
         for name in calls.METRIC_FIELDS:
             got = getattr(reply.result.metrics, name)

@@ -35,6 +35,7 @@ name: minilm
 sha256: )") + kSha256 + R"(
 attention: sdpa
 dtype: float32
+frozen: true
 inputs: [input_ids, attention_mask, token_type_ids]
 vocabulary_size: 30522
 max_sequence_length: 512
@@ -53,6 +54,7 @@ source: {architecture: BertModel, transformers: 5.23.0, torch: 2.13.0+cpu}
   EXPECT_EQ(manifest->sha256, kSha256);
   EXPECT_EQ(manifest->attention, "sdpa");
   EXPECT_EQ(manifest->dtype, "float32");
+  EXPECT_TRUE(manifest->frozen);
   EXPECT_THAT(manifest->inputs, ElementsAre("input_ids", "attention_mask", "token_type_ids"));
   EXPECT_EQ(manifest->vocabulary_size, 30522);
   EXPECT_EQ(manifest->max_sequence_length, 512);
@@ -128,6 +130,8 @@ INSTANTIATE_TEST_SUITE_P(
                       WrongType{"num_layers: 99999999999999999999", "`num_layers` must be a whole number."},
                       WrongType{"num_layers: [6]", "`num_layers` must be a whole number."},
                       WrongType{"num_layers:", "`num_layers` has no value."},
+                      WrongType{"frozen: 1", "`frozen` must be true or false."},
+                      WrongType{"frozen: \"true\"", "`frozen` must be true or false."},
                       WrongType{"name: [a]", "`name` must be text."},
                       WrongType{"attention_layer_pattern: {a: b}", "`attention_layer_pattern` must be text."},
                       WrongType{"sha256: 12ab", "`sha256` must be 64 hexadecimal digits."},

@@ -14,17 +14,20 @@ import transformers
 from rollout_oracle import SequenceAttention
 
 
-@lru_cache(maxsize=2)
-def load(folder: Path, dtype: str = "float64") -> Any:
-    """The model, of an encoder-decoder model the encoder; eager attention, eval mode."""
+@lru_cache(maxsize=4)
+def load(folder: Path, dtype: str = "float64", weights: str | None = None) -> Any:
+    """The model, of an encoder-decoder model the encoder; eager attention, eval mode.
+
+    It computes in `dtype`, with its weights as they are once loaded in the dtype `weights` (None: in `dtype`).
+    """
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     model = transformers.AutoModel.from_pretrained(
-        str(folder), local_files_only=True, attn_implementation="eager", dtype=getattr(torch, dtype)
+        str(folder), local_files_only=True, attn_implementation="eager", dtype=getattr(torch, weights or dtype)
     )
     if "decoder_input_ids" in inspect.signature(model.forward).parameters:
         model = model.get_encoder()
-    return model.eval()
+    return model.eval() if weights in (None, dtype) else model.eval().to(getattr(torch, dtype))
 
 
 @lru_cache(maxsize=2)
@@ -37,7 +40,11 @@ def tokenizer(folder: Path) -> Any:
 
 
 def attention(
-    folder: Path, input_ids: Sequence[int], mask: Sequence[int] | None = None, dtype: str = "float64"
+    folder: Path,
+    input_ids: Sequence[int],
+    mask: Sequence[int] | None = None,
+    dtype: str = "float64",
+    weights: str | None = None,
 ) -> SequenceAttention:
     """Runs one sequence alone, with its mask (all valid if None).
 
@@ -46,9 +53,10 @@ def attention(
     """
     valid = [1] * len(input_ids) if mask is None else list(mask)
     with torch.no_grad():
-        output = load(folder, dtype)(
+        output = load(folder, dtype, weights)(
             input_ids=torch.tensor([list(input_ids)]),
             attention_mask=torch.tensor([valid]),
             output_attentions=True,
         )
-    return SequenceAttention([layer[0].numpy() for layer in output.attentions], np.array(valid))
+    layers = [layer[0].float() if layer.dtype.itemsize == 2 else layer[0] for layer in output.attentions]
+    return SequenceAttention([layer.numpy() for layer in layers], np.array(valid))

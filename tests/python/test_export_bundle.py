@@ -5,7 +5,7 @@ import hashlib
 import pytest
 import torch
 import yaml
-from attention_attribution.export import ExportError, bundle, export_model, tracing
+from attention_attribution.export import ExportError, bundle, export_model, tracing, verification
 from attention_attribution.export import tokenizer as tokenizer_files
 
 
@@ -25,6 +25,7 @@ def test_manifest_describes_the_model(tiny_bert_folder, tmp_path, attention):
         "sha256": hashlib.sha256((directory / "model.pt").read_bytes()).hexdigest(),
         "attention": attention,
         "dtype": "float32",
+        "frozen": False,
         "inputs": ["input_ids", "attention_mask", "token_type_ids"],
         "vocabulary_size": 100,
         "max_sequence_length": 64,
@@ -97,8 +98,8 @@ def test_half_precision(tiny_bert_folder, tmp_path, dtype):
 def test_trace_that_does_not_reproduce_the_model_is_not_written(tiny_bert_folder, tmp_path, monkeypatch):
     right = tracing.trace
 
-    def wrong(model):
-        traced = right(model)
+    def wrong(model, longest):
+        traced = right(model, longest)
         with torch.no_grad():
             model.encoder.layer[0].output.dense.bias[0].add_(5)
         return traced
@@ -109,9 +110,9 @@ def test_trace_that_does_not_reproduce_the_model_is_not_written(tiny_bert_folder
             model.encoder.layer[0].output.dense.bias[0].sub_(5)
         return original(traced, model, dtype, longest)
 
-    original = tracing.verify
+    original = verification.verify
     monkeypatch.setattr(tracing, "trace", wrong)
-    monkeypatch.setattr(tracing, "verify", verify)
+    monkeypatch.setattr(verification, "verify", verify)
     with pytest.raises(ExportError, match="does not reproduce the model"):
         export_model(tiny_bert_folder, tmp_path / "repository" / "tiny", with_tokenizer=False)
     assert not (tmp_path / "repository").exists()

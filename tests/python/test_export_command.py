@@ -39,6 +39,49 @@ def test_writes_versions_one_after_the_other(tiny_bert_folder, tmp_path):
     assert re.search(r"difference \d\.\de-\d+, bound 1e-04", run.stderr)
 
 
+def start(*arguments, before="") -> subprocess.Popen[str]:
+    """Starts the command in a process that first runs the statements `before`."""
+    code = f"import sys; {before}; from attention_attribution.export.command import main; sys.exit(main())"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+    )
+
+
+def test_two_exports_at_once_write_two_versions(tiny_bert_folder, tmp_path):
+    """Frozen, so that the flag is seen to arrive."""
+    output = tmp_path / "repository" / "tiny"
+    arguments = ("--model", tiny_bert_folder, "--output", output, "--without-tokenizer", "--freeze")
+    runs = [start(*arguments, before="pass") for _ in range(2)]
+    written = sorted(run.communicate(timeout=120)[0] for run in runs)
+    assert [run.returncode for run in runs] == [0, 0]
+    assert written == [f"{output / '1'}\n", f"{output / '2'}\n"]
+    assert sorted(path.name for path in output.iterdir()) == ["1", "2"]
+    for version in output.iterdir():
+        assert "frozen: true" in (version / "manifest.yaml").read_text()
+        assert {path.name for path in version.iterdir()} == {"model.pt", "manifest.yaml"}
+
+
+def test_interrupted_export_leaves_nothing(tiny_bert_folder, tmp_path):
+    """The signal comes when model.pt is written and is to be verified."""
+    runs = {}
+    for name, code in (("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130)):
+        before = (
+            "import os, signal; from attention_attribution.export import verification; "
+            f"verification.verify = lambda *model: os.kill(os.getpid(), signal.{name})"
+        )
+        output = tmp_path / name / "tiny"
+        runs[code] = start("--model", tiny_bert_folder, "--output", output, "--without-tokenizer", before=before)
+    for code, run in runs.items():
+        out, error = run.communicate(timeout=120)
+        assert (run.returncode, out) == (code, ""), error
+        assert "attention nodes" in error
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     "arguments",
     (

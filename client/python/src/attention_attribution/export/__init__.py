@@ -16,6 +16,8 @@ Keys of manifest.yaml:
     sha256                   of model.pt, 64 lower-case hexadecimal digits
     attention                `sdpa` (fused) or `eager`: the form of attention that was traced
     dtype                    of the weights: float32, float16 or bfloat16
+    frozen                   whether the weights are constants of the graph; attention modules then have no paths and
+                             are numbered `site.0`, `site.1`, ...
     inputs                   names of forward's arguments in order: input_ids, then attention_mask and
                              token_type_ids where the model takes them
     vocabulary_size          ids are in [0, vocabulary_size)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -11,9 +11,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .errors import ExportError
+from .errors import ExportError, first_line
 
 Progress = Callable[[str], None]
+
+
+# As the server has it: directories of other names are ignored there.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def name_of(output: Path) -> str:
+    """The model's name in `<repository>/<name>`. Raises ExportError if the server would not serve it."""
+    if not _NAME.fullmatch(output.name):
+        raise ExportError(
+            f"Not a model's name: {output.name!r}. Use letters, digits, '.', '_' and '-', a letter or digit first."
+        )
+    return output.name
 
 
 def export_model(
@@ -22,6 +35,7 @@ def export_model(
     attention: str = "sdpa",
     dtype: str = "float32",
     with_tokenizer: bool = True,
+    freeze: bool = False,
     progress: Progress = lambda line: None,
 ) -> Path:
     """Exports the Hugging Face model in `folder` as the next version under `output` and returns its directory.
@@ -30,38 +44,15 @@ def export_model(
     nothing is left behind.
     """
     from . import tokenizer as tokenizer_files
+    from .loading import load_model
 
+    name_of(output)
     model = load_model(folder, attention, dtype)
     progress(f"loaded {type(model).__name__} from {folder}")
     tokenizer = tokenizer_files.load(folder) if with_tokenizer else None
     if with_tokenizer and tokenizer is None:
         progress("no tokenizer in the folder: the bundle takes token ids only")
-    return write_bundle(model, tokenizer, output, attention, dtype, progress)
-
-
-def load_model(folder: Path, attention: str, dtype: str) -> Any:
-    """Loads the model in eval mode; of an encoder-decoder model the encoder."""
-    import torch
-    import transformers
-
-    if not (folder / "config.json").is_file():
-        raise ExportError(f"Not a Hugging Face model folder: {folder} has no config.json.")
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    try:
-        model = transformers.AutoModel.from_pretrained(
-            str(folder), local_files_only=True, attn_implementation=attention, dtype=getattr(torch, dtype)
-        )
-    except Exception as error:
-        text = str(error).strip()
-        if attention == "sdpa" and "does not support an attention implementation" in text:
-            raise ExportError(f"{text.split()[0]} has no fused attention. Pass --attention eager.") from error
-        raise ExportError(
-            f"The model does not load: {text.splitlines()[0] if text else type(error).__name__}"
-        ) from error
-    if "decoder_input_ids" in inspect.signature(model.forward).parameters:
-        model = model.get_encoder()
-    return model.eval()
+    return write_bundle(model, tokenizer, output, attention, dtype, freeze, progress)
 
 
 def write_bundle(
@@ -70,6 +61,7 @@ def write_bundle(
     output: Path,
     attention: str,
     dtype: str,
+    freeze: bool = False,
     progress: Progress = lambda line: None,
 ) -> Path:
     """Traces, verifies and writes a loaded Hugging Face model as the next version under `output`."""
@@ -78,26 +70,47 @@ def write_bundle(
 
     from . import manifest as manifests
     from . import tokenizer as tokenizer_files
-    from . import tracing
+    from . import tracing, verification
 
-    traced = tracing.trace(model)
-    nodes = tracing.count_attention_nodes(traced, attention)
-    progress(f"traced with {attention} attention: {nodes} attention nodes")
+    name = name_of(output)
+    longest = manifests.max_sequence_length(model)
+    verification.check_weights(model, dtype)
     with _new_version(output) as directory:
+        _check_space(model, output)
+        traced = tracing.trace(model, longest)
+        nodes = tracing.count_attention_nodes(traced, attention)
+        if nodes == 0:
+            raise ExportError(
+                f"The trace holds no {attention} attention: {type(model).__name__}. Try the other --attention; a model "
+                f"without either has nothing to show."
+            )
+        progress(f"traced with {attention} attention: {nodes} attention nodes")
+        if freeze:
+            traced = tracing.freeze(traced)
+            progress("frozen: the weights are constants of the graph, attention modules have no paths")
         model_file = directory / "model.pt"
-        traced.save(str(model_file))
+        try:
+            traced.save(str(model_file))
+        except RuntimeError as error:
+            raise ExportError(f"TorchScript cannot hold the model: {first_line(error)}.") from error
         # The file is verified, not the module in memory: what is served is what was checked.
-        worst, bound = tracing.verify(
-            torch.jit.load(str(model_file)), model, dtype, manifests.max_sequence_length(model)
-        )
-        progress(f"verified at other batch sizes and lengths: difference {worst:.1e}, bound {bound:.0e}")
+        difference, bound = verification.verify(torch.jit.load(str(model_file)), model, dtype, longest)
+        progress(f"verified at other batch sizes and lengths: difference {difference:.1e}, bound {bound:.0e}")
         if tokenizer is not None:
             tokenizer_files.write(tokenizer, directory)
             progress(f"converted the tokenizer: ids agree on {len(tokenizer_files.SAMPLE_TEXTS)} texts")
-        manifest = manifests.build(output.name, model, attention, dtype, tokenizer, model_file)
+        manifest = manifests.build(name, model, attention, dtype, freeze, tokenizer, model_file)
         text = yaml.safe_dump(manifest, sort_keys=False, default_flow_style=None, allow_unicode=True)
         (directory / "manifest.yaml").write_text(text, encoding="utf-8")
         return _publish(directory, output)
+
+
+def _check_space(model: Any, output: Path) -> None:
+    """Raises ExportError if the disk cannot hold the weights. Torch's writer ends the process when a disk is full."""
+    needed = sum(weights.nbytes for weights in model.parameters())
+    free = shutil.disk_usage(output).free
+    if free < needed:
+        raise ExportError(f"The disk of {output} is too full: {free} bytes are free, the weights need {needed}.")
 
 
 @contextmanager

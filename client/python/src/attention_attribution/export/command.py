@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import re
 import signal
 import sys
 from pathlib import Path
 
+from .bundle import export_model, name_of
 from .errors import ExportError
 
 _EXAMPLES = """\
@@ -38,20 +38,25 @@ def main(arguments: list[str] | None = None) -> int:
         default="float32",
         help="of the weights (default: float32)",
     )
+    parser.add_argument(
+        "--freeze",
+        action="store_true",
+        help="make the weights constants of the graph: smaller, but attention modules lose their paths",
+    )
     parser.add_argument("--without-tokenizer", action="store_true", help="write a bundle that takes token ids only")
     options = parser.parse_args(arguments)
 
     # Turn termination into an exception, so that the half-written directory is removed.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, frame: sys.exit(128 + number))
     try:
-        from .bundle import export_model
-
         version = export_model(
             options.model,
             options.output,
             attention=options.attention,
             dtype=options.dtype,
             with_tokenizer=not options.without_tokenizer,
+            freeze=options.freeze,
             progress=lambda line: print(f"attribution-export: {line}", file=sys.stderr, flush=True),
         )
     except ExportError as error:
@@ -71,8 +76,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _output(text: str) -> Path:
     path = Path(text)
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", path.name):
-        raise argparse.ArgumentTypeError(
-            f"a model's name is letters, digits, '.', '_' and '-', a letter or digit first: {path.name!r}"
-        )
+    try:
+        name_of(path)
+    except ExportError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
     return path

@@ -32,12 +32,14 @@ def pad_token_id(model: Any, tokenizer: Any | None) -> int:
     """The id that pads: the model's, else the tokenizer's, else 0."""
     for owner in (model.config, tokenizer):
         number = getattr(owner, "pad_token_id", None)
-        if isinstance(number, int) and 0 <= number < model.get_input_embeddings().num_embeddings:
+        if isinstance(number, int) and 0 <= number < tracing.vocabulary_size(model):
             return number
     return 0
 
 
-def build(name: str, model: Any, attention: str, dtype: str, tokenizer: Any | None, model_file: Path) -> dict[str, Any]:
+def build(
+    name: str, model: Any, attention: str, dtype: str, frozen: bool, tokenizer: Any | None, model_file: Path
+) -> dict[str, Any]:
     """Builds the manifest of `model_file`, which must be complete: its sha256 is taken here."""
     import torch
     import transformers
@@ -49,8 +51,9 @@ def build(name: str, model: Any, attention: str, dtype: str, tokenizer: Any | No
         "sha256": hashlib.sha256(model_file.read_bytes()).hexdigest(),
         "attention": attention,
         "dtype": dtype,
+        "frozen": frozen,
         "inputs": tracing.input_names(model),
-        "vocabulary_size": model.get_input_embeddings().num_embeddings,
+        "vocabulary_size": tracing.vocabulary_size(model),
     }
     if longest is not None:
         manifest["max_sequence_length"] = longest
@@ -60,7 +63,7 @@ def build(name: str, model: Any, attention: str, dtype: str, tokenizer: Any | No
         if isinstance(value, int):
             manifest[key] = value
     manifest["attention_layer_pattern"] = ""
-    manifest["warmup_shapes"] = WARMUP_SHAPES
+    manifest["warmup_shapes"] = [[batch, min(length, longest or length)] for batch, length in WARMUP_SHAPES]
     if tokenizer is not None:
         manifest["tokenizer"] = {
             "model": tokenizer_files.GRAPH_FILE,

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .errors import ExportError
+from .errors import ExportError, first_line
 
 GRAPH_FILE = "tokenizer.xml"
 VOCABULARY_FILE = "tokenizer.json"
@@ -41,7 +41,7 @@ def load(folder: Path) -> Any | None:
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
     except Exception as error:
-        raise ExportError(f"The tokenizer does not load: {_first_line(error)}. Pass --without-tokenizer.") from error
+        raise ExportError(f"The tokenizer does not load: {first_line(error)}. Pass --without-tokenizer.") from error
     if not getattr(tokenizer, "is_fast", False):
         raise ExportError(f"The tokenizer is not a fast one: {type(tokenizer).__name__}. Pass --without-tokenizer.")
     backend = tokenizer.backend_tokenizer
@@ -64,7 +64,7 @@ def write(tokenizer: Any, directory: Path) -> None:
     try:
         graph = convert_tokenizer(tokenizer, with_detokenizer=False, add_special_tokens=True, truncation=False)
     except Exception as error:
-        raise ExportError(f"The tokenizer does not convert: {_first_line(error)}. Pass --without-tokenizer.") from error
+        raise ExportError(f"The tokenizer does not convert: {first_line(error)}. Pass --without-tokenizer.") from error
     openvino.save_model(graph, str(directory / GRAPH_FILE), compress_to_fp16=False)
     del graph
     tokenizer.backend_tokenizer.save(str(directory / VOCABULARY_FILE))
@@ -102,8 +102,3 @@ def _check_ids(tokenizer: Any, graph_path: Path) -> set[int]:
             )
         used.update(expected)
     return used
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0].rstrip(".") if text else type(error).__name__
