@@ -82,8 +82,7 @@ absl::StatusOr<DiscoveredAttention> DiscoverAttention(const torch::jit::Module& 
   std::vector<int32_t> every(count);
   std::iota(every.begin(), every.end(), 0);
   const auto graph = inlined.graph->copy();
-  // Softmaxes are tapped, even where they could be computed in blocks: a tap sees any shape.
-  RewriteAttention(*graph, every);
+  RewriteAttention(*graph, every, inlined.EagerInBlocks());
   const GraphPlan plan(graph, "attention_discovery");
 
   std::vector<std::vector<Sighting>> sightings(count);  // of each candidate, in each batch

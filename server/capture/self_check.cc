@@ -12,9 +12,9 @@ namespace attribution::capture {
 namespace {
 
 // Largest allowed difference relative to the largest value of the original output. A wrong rewrite is off by
-// its own size.
+// its own size; two right ways to compute T5 in bfloat16 differ by 0.08 after three layers.
 constexpr double kOutputTolerance = 1e-3;
-constexpr double kHalfOutputTolerance = 5e-2;
+constexpr double kHalfOutputTolerance = 2e-1;
 
 constexpr const char* kWayOut = "Export the model again, or report it with the way it was exported.";
 

@@ -189,6 +189,24 @@ TEST(EagerFragmentShapeTest, PartsHeadsThatAReshapeParts) {
   ExpectAsWritten(kFolded, RandomInputs({kBatch * kHeads}, {kBatch, 1, 1, kLength}, at::kFloat), 1e-5);
 }
 
+// As XGLM writes it: only the mask is added with the heads apart.
+constexpr char kFoldedSoftmax[] = R"(
+  %s : Tensor = aten::bmm(%q, %k)
+  %n : int = aten::size(%s, %minus)
+  %sizes : int[] = prim::ListConstruct(%minus, %four, %n, %n)
+  %apart : Tensor = aten::view(%s, %sizes)
+  %masked : Tensor = aten::masked_fill(%apart, %hidden, %least)
+  %folded : int[] = prim::ListConstruct(%minus, %n, %n)
+  %x : Tensor = aten::reshape(%masked, %folded)
+  %p : Tensor = aten::softmax(%x, %minus, %nothing)
+  %o : Tensor = aten::bmm(%p, %v)
+)";
+
+TEST(EagerFragmentShapeTest, RemembersTheHeadsThatWereApartOnce) {
+  const Inputs inputs = RandomInputs({kBatch * kHeads}, {kBatch, 1, 1, kLength}, at::kFloat);
+  ExpectAsWritten(kFoldedSoftmax, inputs, 1e-5);
+}
+
 constexpr char kSimple[] = R"(
   %s : Tensor = aten::matmul(%q, %k)
   %x : Tensor = aten::add(%s, %bias, %one)
