@@ -17,6 +17,7 @@ namespace {
 constexpr int32_t kLayers = 4;
 constexpr int64_t kLength = 300;
 constexpr int64_t kMatrixBytes = kLength * kLength * 4;
+constexpr int64_t kKeptBytes = 2 * kMatrixBytes * kLayers;  // of two sequences
 
 // A request of two sequences that wants all layers, of a model with one head.
 PreparedRequest LayersRequest() {
@@ -73,9 +74,9 @@ TEST_F(ChunkOutputTest, LetsGoOfALayerBeforeItCopiesTheNext) {
     most = std::max(most, counter_.live_bytes() + told);
   };
   EXPECT_EQ(TellChunkOutput(request_, 0, 2, fold_, counter_, GoOn, tell), absl::OkStatus());
-  EXPECT_EQ(told, 2 * kLayers * kMatrixBytes);
+  EXPECT_EQ(told, kKeptBytes);
   EXPECT_EQ(most - before, kMatrixBytes);
-  EXPECT_EQ(before - counter_.live_bytes(), 2 * kLayers * kMatrixBytes);
+  EXPECT_EQ(before - counter_.live_bytes(), kKeptBytes);
 }
 
 TEST_F(ChunkOutputTest, LongListOfCellsComesInSeveralEvents) {
