@@ -50,8 +50,9 @@ int64_t PredictPeakBytes(const ModelCost& model, const ChunkShape& chunk, const 
   if (output.rollout_matrix) bytes += sequences * sent;
   // Layers that are kept become messages one by one: one of them is there twice.
   if (output.layer_matrices) bytes += (sequences * NotNegative(model.layers) + 1) * sent;
-  bytes +=
-      sequences * std::min(NotNegative(static_cast<double>(output.top_cells)), matrix) * kListedCellBytes;
+  // Lists of cells; that of one sequence is there twice, as a whole and in events.
+  bytes += (sequences + 1) * std::min(NotNegative(static_cast<double>(output.top_cells)), matrix) *
+           kListedCellBytes;
   return Saturated(std::ceil(bytes));
 }
 

@@ -176,7 +176,8 @@ absl::Status AttributionJob::TellChunk(const admission::Chunk& chunk, ChunkFold&
     Tell(std::move(event));
   };
   return TellChunkOutput(
-      *prepared_, chunk.first_sequence, chunk.num_sequences, fold, [this] { return StopReason(); }, tell);
+      *prepared_, chunk.first_sequence, chunk.num_sequences, fold, counter_, [this] { return StopReason(); },
+      tell);
 }
 
 AttributionResult AttributionJob::MakeResult() {

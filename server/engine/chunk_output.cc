@@ -13,6 +13,23 @@ namespace {
 
 using Tell = std::function<void(Event event, int64_t bytes)>;
 
+int64_t BytesOf(size_t cells) { return static_cast<int64_t>(cells * sizeof(Cell)); }
+
+// Counts memory that torch does not know of, for as long as it lives.
+class Counted {
+ public:
+  Counted(memory::AllocationCounter& counter, int64_t bytes) : counter_(counter), bytes_(bytes) {
+    counter_.AddExternal(bytes_);
+  }
+  ~Counted() { counter_.AddExternal(-bytes_); }
+  Counted(const Counted&) = delete;
+  Counted& operator=(const Counted&) = delete;
+
+ private:
+  memory::AllocationCounter& counter_;
+  const int64_t bytes_;
+};
+
 void TellMatrices(const PreparedRequest& request, int32_t sequence, const rollout::SequenceFold& fold,
                   std::vector<rollout::SelectedRows> layers, const Tell& tell) {
   const auto emit = [&tell](MatrixSlice slice) {
@@ -36,8 +53,10 @@ void TellMatrices(const PreparedRequest& request, int32_t sequence, const rollou
   }
 }
 
-void TellTopCells(int32_t sequence, const rollout::SequenceFold& fold, int64_t top_k, const Tell& tell) {
+void TellTopCells(int32_t sequence, const rollout::SequenceFold& fold, int64_t top_k,
+                  memory::AllocationCounter& counter, const Tell& tell) {
   const std::vector<Cell> cells = rollout::LargestCells(fold.rollout(), fold.valid(), top_k);
+  const Counted counted(counter, BytesOf(cells.size()));
   for (size_t first = 0; first < cells.size(); first += kMaxCellsPerEvent) {
     const size_t end = std::min(cells.size(), first + kMaxCellsPerEvent);
     TopCells event;
@@ -45,14 +64,15 @@ void TellTopCells(int32_t sequence, const rollout::SequenceFold& fold, int64_t t
     event.kind = MatrixKind::kRollout;
     event.cells.assign(cells.begin() + static_cast<ptrdiff_t>(first),
                        cells.begin() + static_cast<ptrdiff_t>(end));
-    tell(std::move(event), static_cast<int64_t>((end - first) * sizeof(Cell)));
+    tell(std::move(event), BytesOf(end - first));
   }
 }
 
 }  // namespace
 
 absl::Status TellChunkOutput(const PreparedRequest& request, int32_t first_sequence, int32_t count,
-                             ChunkFold& fold, const std::function<absl::Status()>& stop_reason,
+                             ChunkFold& fold, memory::AllocationCounter& counter,
+                             const std::function<absl::Status()>& stop_reason,
                              const std::function<void(Event event, int64_t bytes)>& tell) {
   for (int32_t i = 0; i < count; ++i) {
     if (absl::Status status = stop_reason(); !status.ok()) return status;
@@ -61,7 +81,7 @@ absl::Status TellChunkOutput(const PreparedRequest& request, int32_t first_seque
   if (request.output.top_k == 0) return absl::OkStatus();
   for (int32_t i = 0; i < count; ++i) {
     if (absl::Status status = stop_reason(); !status.ok()) return status;
-    TellTopCells(first_sequence + i, fold.fold(i), request.output.top_k, tell);
+    TellTopCells(first_sequence + i, fold.fold(i), request.output.top_k, counter, tell);
   }
   return absl::OkStatus();
 }

@@ -11,6 +11,7 @@
 #include "attribution/events.h"
 #include "server/engine/chunk_fold.h"
 #include "server/engine/request_intake.h"
+#include "server/memory/allocation_counter.h"
 
 namespace attribution::engine {
 
@@ -19,11 +20,13 @@ inline constexpr int64_t kMaxCellsPerEvent = 1 << 16;
 
 // Tells, for each sequence of the chunk, the chosen rows of its rollout, then those of its layers from the
 // first to the last; after all of them the largest cells of each rollout. `tell` is given each event with the
-// bytes that it holds; what is told of `fold` is let go of. `stop_reason` is asked before each sequence, and
-// what it returns ends the telling unless it is OK.
-// REQUIRES: `fold` is that of sequences [first_sequence, first_sequence + count) of `request`, and finished.
+// bytes that it holds; what is told of `fold` is let go of. What is held meanwhile besides counts in
+// `counter`. `stop_reason` is asked before each sequence, and what it returns ends the telling unless it is
+// OK. REQUIRES: `fold` is that of sequences [first_sequence, first_sequence + count) of `request`, and
+// finished.
 absl::Status TellChunkOutput(const PreparedRequest& request, int32_t first_sequence, int32_t count,
-                             ChunkFold& fold, const std::function<absl::Status()>& stop_reason,
+                             ChunkFold& fold, memory::AllocationCounter& counter,
+                             const std::function<absl::Status()>& stop_reason,
                              const std::function<void(Event event, int64_t bytes)>& tell);
 
 }  // namespace attribution::engine

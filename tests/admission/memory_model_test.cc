@@ -78,11 +78,11 @@ TEST(MemoryModelTest, CountsEveryLayerThatIsSentAndOneOfThemTwice) {
   EXPECT_EQ(PredictPeakBytes(cost, {2, 10}, output) - without, (2 * 7 + 1) * 10 * 4);
 }
 
-TEST(MemoryModelTest, CountsListedCellsUpToAllThereAre) {
+TEST(MemoryModelTest, CountsListedCellsUpToAllThereAreAndOneListTwice) {
   const ModelCost cost = CostWithHeads(3);
   const int64_t without = PredictPeakBytes(cost, {2, 10}, {});
-  EXPECT_EQ(PredictPeakBytes(cost, {2, 10}, {.top_cells = 7}) - without, 2 * 7 * 12);
-  EXPECT_EQ(PredictPeakBytes(cost, {2, 10}, {.top_cells = 1000}) - without, 2 * 100 * 12);
+  EXPECT_EQ(PredictPeakBytes(cost, {2, 10}, {.top_cells = 7}) - without, (2 + 1) * 7 * 12);
+  EXPECT_EQ(PredictPeakBytes(cost, {2, 10}, {.top_cells = 1000}) - without, (2 + 1) * 100 * 12);
 }
 
 TEST(MemoryModelTest, SaturatesInsteadOfOverflowing) {

@@ -17,6 +17,7 @@ namespace {
 constexpr int32_t kLayers = 4;
 constexpr int64_t kLength = 300;
 constexpr int64_t kMatrixBytes = kLength * kLength * 4;
+constexpr int64_t kKeptBytes = 2 * kMatrixBytes * kLayers;  // of two sequences
 
 // A request of two sequences that wants all layers, of a model with one head.
 PreparedRequest LayersRequest() {
@@ -72,23 +73,27 @@ TEST_F(ChunkOutputTest, LetsGoOfALayerBeforeItCopiesTheNext) {
     told += bytes;
     most = std::max(most, counter_.live_bytes() + told);
   };
-  EXPECT_EQ(TellChunkOutput(request_, 0, 2, fold_, GoOn, tell), absl::OkStatus());
-  EXPECT_EQ(told, 2 * kLayers * kMatrixBytes);
+  EXPECT_EQ(TellChunkOutput(request_, 0, 2, fold_, counter_, GoOn, tell), absl::OkStatus());
+  EXPECT_EQ(told, kKeptBytes);
   EXPECT_EQ(most - before, kMatrixBytes);
-  EXPECT_EQ(before - counter_.live_bytes(), 2 * kLayers * kMatrixBytes);
+  EXPECT_EQ(before - counter_.live_bytes(), kKeptBytes);
 }
 
 TEST_F(ChunkOutputTest, LongListOfCellsComesInSeveralEvents) {
-  request_.output.layer_matrices = false;
   request_.output.top_k = kLength * kLength;
   std::vector<std::pair<int32_t, size_t>> lists;
+  fold_.TakeLayers(0);
+  fold_.TakeLayers(1);
+  const int64_t before = counter_.live_bytes();
   const auto tell = [&](const Event& event, int64_t bytes) {
     const auto* top = std::get_if<TopCells>(&event);
     if (top == nullptr) return;
     lists.emplace_back(top->sequence_index, top->cells.size());
     EXPECT_EQ(bytes, static_cast<int64_t>(top->cells.size()) * 12);
+    EXPECT_EQ(counter_.live_bytes() - before, kLength * kLength * 12);  // the whole list
   };
-  EXPECT_EQ(TellChunkOutput(request_, 5, 2, fold_, GoOn, tell), absl::OkStatus());
+  EXPECT_EQ(TellChunkOutput(request_, 5, 2, fold_, counter_, GoOn, tell), absl::OkStatus());
+  EXPECT_EQ(counter_.live_bytes(), before);
   const size_t rest = kLength * kLength - kMaxCellsPerEvent;
   EXPECT_EQ(lists, (std::vector<std::pair<int32_t, size_t>>{
                        {5, kMaxCellsPerEvent}, {5, rest}, {6, kMaxCellsPerEvent}, {6, rest}}));
@@ -98,7 +103,8 @@ TEST_F(ChunkOutputTest, StopsBetweenSequences) {
   int asked = 0;
   std::vector<int32_t> told;
   const absl::Status status = TellChunkOutput(
-      request_, 0, 2, fold_, [&] { return ++asked == 1 ? absl::OkStatus() : absl::CancelledError("enough"); },
+      request_, 0, 2, fold_, counter_,
+      [&] { return ++asked == 1 ? absl::OkStatus() : absl::CancelledError("enough"); },
       [&](const Event& event, int64_t) { told.push_back(std::get<MatrixSlice>(event).sequence_index); });
   EXPECT_EQ(status, absl::CancelledError("enough"));
   EXPECT_EQ(told, std::vector<int32_t>(kLayers, 0));

@@ -305,7 +305,7 @@ TEST_F(EngineOutputTest, OutputIsMeasured) {
     EXPECT_EQ(result.num_chunks, 1);
     return result.measured_peak_bytes;
   };
-  constexpr int64_t kLayerBytes = 64 * 11 * 11 * 4;
+  constexpr int64_t kLayerBytes = int64_t{64} * 11 * 11 * 4;
   OutputSelection output;
   const int64_t without = peak(output);
   output.layer_matrices = true;

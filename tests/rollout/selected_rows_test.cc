@@ -16,11 +16,9 @@ namespace {
 
 using ::testing::ElementsAre;
 
-const at::TensorOptions kFloat32(at::kFloat);
-
 // Cell (i, j) is 100 i + j: exact in half precision up to 2048.
 at::Tensor Numbered(int64_t rows, int64_t columns) {
-  return (at::arange(rows, kFloat32) * 100).unsqueeze(1) + at::arange(columns, kFloat32);
+  return (at::arange(rows, at::kFloat) * 100).unsqueeze(1) + at::arange(columns, at::kFloat);
 }
 
 std::vector<MatrixSlice> Cut(const SelectedRows& rows) {
@@ -51,7 +49,7 @@ std::vector<int32_t> ExpectNumbered(const std::vector<MatrixSlice>& slices, int3
 
 TEST(SelectedRowsTest, KeepsChosenRowsOfBlocksInAnyOrder) {
   const at::Tensor matrix = Numbered(9, 9);
-  SelectedRows rows({{1, 3}, {5, 1}, {8, 1}}, 9, MatrixEncoding::kFloat32, kFloat32);
+  SelectedRows rows({{1, 3}, {5, 1}, {8, 1}}, 9, MatrixEncoding::kFloat32, at::kFloat);
   for (const int64_t first : {6, 0, 4, 2, 8}) {
     rows.Take(first, matrix.narrow(0, first, std::min<int64_t>(2, 9 - first)));
   }
@@ -65,12 +63,12 @@ TEST(SelectedRowsTest, KeepsChosenRowsOfBlocksInAnyOrder) {
 }
 
 TEST(SelectedRowsTest, HoldsNoMoreThanTheChosenRowsInTheirEncoding) {
-  EXPECT_EQ(SelectedRows({{1, 3}, {5, 1}}, 9, MatrixEncoding::kFloat32, kFloat32).bytes(), 4 * 9 * 4);
-  EXPECT_EQ(SelectedRows({{1, 3}, {5, 1}}, 9, MatrixEncoding::kFloat16, kFloat32).bytes(), 4 * 9 * 2);
+  EXPECT_EQ(SelectedRows({{1, 3}, {5, 1}}, 9, MatrixEncoding::kFloat32, at::kFloat).bytes(), 4 * 9 * 4);
+  EXPECT_EQ(SelectedRows({{1, 3}, {5, 1}}, 9, MatrixEncoding::kFloat16, at::kFloat).bytes(), 4 * 9 * 2);
 }
 
 TEST(SelectedRowsTest, HalfPrecisionIsKeptAndSent) {
-  SelectedRows rows({{0, 2}, {4, 1}}, 5, MatrixEncoding::kFloat16, kFloat32);
+  SelectedRows rows({{0, 2}, {4, 1}}, 5, MatrixEncoding::kFloat16, at::kFloat);
   rows.Take(0, Numbered(5, 5));
   const std::vector<MatrixSlice> slices = Cut(rows);
   EXPECT_THAT(ExpectNumbered(slices, 5), ElementsAre(0, 1, 4));
@@ -79,8 +77,8 @@ TEST(SelectedRowsTest, HalfPrecisionIsKeptAndSent) {
 
 TEST(SelectedRowsTest, LongRunIsCutIntoSlicesThatKnowTheirRow) {
   const int64_t columns = 300000;  // a row is more than 1 MiB
-  SelectedRows rows({{7, 2}}, columns, MatrixEncoding::kFloat32, kFloat32);
-  rows.Take(7, at::zeros({2, columns}, kFloat32));
+  SelectedRows rows({{7, 2}}, columns, MatrixEncoding::kFloat32, at::kFloat);
+  rows.Take(7, at::zeros({2, columns}, at::kFloat));
   const std::vector<MatrixSlice> slices = Cut(rows);
   ASSERT_EQ(slices.size(), 2u);
   EXPECT_EQ(slices[0].first_row, 7);
@@ -90,8 +88,9 @@ TEST(SelectedRowsTest, LongRunIsCutIntoSlicesThatKnowTheirRow) {
 TEST(SelectedRowsTest, ThreadsShareTheBlocks) {
   const int64_t size = 64;
   const at::Tensor matrix = Numbered(size, size);
-  SelectedRows rows({{0, 10}, {11, 40}, {60, 4}}, size, MatrixEncoding::kFloat32, kFloat32);
+  SelectedRows rows({{0, 10}, {11, 40}, {60, 4}}, size, MatrixEncoding::kFloat32, at::kFloat);
   std::vector<std::thread> threads;
+  threads.reserve(4);
   for (int64_t thread = 0; thread < 4; ++thread) {
     threads.emplace_back([&, thread] {
       const c10::InferenceMode inference;
@@ -124,11 +123,11 @@ TEST_P(KeptLayerTest, IsTheFusedAttentionBeforeAnythingIsDiscarded) {
     options.start_layer = options.end_layer = 1;  // layers 0 and 2 are neither folded nor measured
     const oracle::NaiveResult want =
         oracle::NaiveRollout(sample.layers, sample.masks, sample.lengths, options);
-    SequenceFold fold(options, ValidPositions(sample.masks[0], 7, kFloat32), kFloat32);
-    at::Tensor spare = at::empty({49}, kFloat32);
+    SequenceFold fold(options, ValidPositions(sample.masks[0], 7, at::kFloat), at::kFloat);
+    at::Tensor spare = at::empty({49}, at::kFloat);
     for (int32_t l = 0; l < 3; ++l) {
       SCOPED_TRACE(testing::Message() << "preset " << static_cast<int>(preset) << ", layer " << l);
-      SelectedRows kept({{0, 7}}, 7, MatrixEncoding::kFloat32, kFloat32);
+      SelectedRows kept({{0, 7}}, 7, MatrixEncoding::kFloat32, at::kFloat);
       fold.BeginLayer(l, /*measure=*/false, &kept);
       const at::Tensor layer = ToTensor(sample.layers[l][0]);
       for (const int64_t first : {3, 0, 6}) {
@@ -137,7 +136,7 @@ TEST_P(KeptLayerTest, IsTheFusedAttentionBeforeAnythingIsDiscarded) {
       ASSERT_TRUE(fold.EndLayer(spare).ok());
       const std::vector<MatrixSlice> slices = Cut(kept);
       ASSERT_EQ(slices.size(), 1u);
-      const at::Tensor cells = at::empty({7, 7}, kFloat32);
+      const at::Tensor cells = at::empty({7, 7}, at::kFloat);
       std::memcpy(cells.mutable_data_ptr(), slices[0].data.data(), cells.nbytes());
       ExpectNear(cells, want.attention[0][l], 1e-6);
     }

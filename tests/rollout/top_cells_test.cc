@@ -23,12 +23,10 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-const at::TensorOptions kFloat32(at::kFloat);
-
 // The largest of `cells` [n][n]; every position is valid unless there is a mask.
 std::vector<Cell> Largest(const oracle::Matrix& cells, int64_t count, const std::vector<int32_t>& mask = {}) {
   const at::Tensor matrix = ToTensor({cells})[0].contiguous();
-  return LargestCells(matrix, ValidPositions(mask, matrix.size(0), kFloat32), count);
+  return LargestCells(matrix, ValidPositions(mask, matrix.size(0), at::kFloat), count);
 }
 
 TEST(TopCellsTest, LargestComesFirst) {
@@ -58,7 +56,7 @@ TEST(TopCellsTest, NoneIsNone) { EXPECT_THAT(Largest({{1, 2}, {3, 4}}, 0), IsEmp
 // Against sorting all cells, over several blocks of rows; values are few, so ties are many.
 TEST(TopCellsTest, AgreesWithSortingEverything) {
   const int64_t size = 300;
-  const at::Tensor matrix = at::arange(size * size, kFloat32).mul(7919).remainder(101).view({size, size});
+  const at::Tensor matrix = at::arange(size * size, at::kFloat).mul(7919).remainder(101).view({size, size});
   std::vector<int32_t> mask(size, 1);
   for (int64_t i = 0; i < size; i += 7) mask[i] = 0;
   std::vector<Cell> all;
@@ -68,7 +66,7 @@ TEST(TopCellsTest, AgreesWithSortingEverything) {
     }
   }
   std::stable_sort(all.begin(), all.end(), [](const Cell& a, const Cell& b) { return a.value > b.value; });
-  const ValidPositions valid(mask, size, kFloat32);
+  const ValidPositions valid(mask, size, at::kFloat);
   for (const size_t count : {size_t{1}, size_t{100}, size_t{5000}, all.size() - 1, all.size()}) {
     const std::vector<Cell> found = LargestCells(matrix, valid, static_cast<int64_t>(count));
     EXPECT_TRUE(
