@@ -35,7 +35,9 @@ const std::vector<Candidate>& Candidates() {
       {"glibc, A/A control", {"LD_PRELOAD="}, ""},
       {"glibc, 2 arenas", {"LD_PRELOAD=", "MALLOC_ARENA_MAX=2"}, ""},
       {"glibc, mmap from 1 MiB", {"LD_PRELOAD=", "MALLOC_MMAP_THRESHOLD_=1048576"}, ""},
-      {"glibc, trim at 16 MiB", {"LD_PRELOAD=", "MALLOC_TRIM_THRESHOLD_=16777216"}, ""},
+      {"glibc, and huge pages",
+       {"LD_PRELOAD=", "MALLOC_MMAP_THRESHOLD_=1048576", "THP_MEM_ALLOC_ENABLE=1"},  // the latter is torch's
+       ""},
       {"tcmalloc_minimal", {"LD_PRELOAD=libtcmalloc_minimal.so.4", kNoDeepBinding}, "libtcmalloc_minimal"},
       {"jemalloc", {"LD_PRELOAD=libjemalloc.so.2", kNoDeepBinding}, "libjemalloc"}};
   return *candidates;

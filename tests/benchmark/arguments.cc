@@ -18,9 +18,10 @@ const char kUsage[] =
     "    memory         bytes of one request, counted and as the process's high-water mark\n"
     "    growth         time and memory against the length; needs two lengths\n"
     "    allocator      the engine under several process allocators\n"
-    "  --repository   model repository\n"
+    "  --repository   model repository; what else is in it is loaded too, and disturbs\n"
     "  --model        model to run (minilm)\n"
-    "  --plain-model  memory: the model whose plain forward stands beside (that of --model)\n"
+    "  --plain-repository  memory: of the model of this name whose plain forward stands beside "
+    "(--repository)\n"
     "  --folder       naive: Hugging Face folder that the model was exported from\n"
     "  --server       forward: attribution-server on the same repository, one worker of as many threads\n"
     "  --shapes       batch x length in tokens, such as 16x256,8x512\n"
@@ -42,10 +43,12 @@ std::optional<std::vector<Shape>> ParseShapes(const std::string& text) {
 
 std::optional<Arguments> ParseArguments(const std::vector<std::string>& words) {
   Arguments arguments;
-  const std::map<std::string, std::string*> texts = {
-      {"--repository", &arguments.repository},   {"--model", &arguments.model},
-      {"--plain-model", &arguments.plain_model}, {"--folder", &arguments.folder},
-      {"--server", &arguments.server},           {"--contender", &arguments.contender}};
+  const std::map<std::string, std::string*> texts = {{"--repository", &arguments.repository},
+                                                     {"--model", &arguments.model},
+                                                     {"--plain-repository", &arguments.plain_repository},
+                                                     {"--folder", &arguments.folder},
+                                                     {"--server", &arguments.server},
+                                                     {"--contender", &arguments.contender}};
   const std::map<std::string, int*> numbers = {
       {"--rounds", &arguments.rounds}, {"--threads", &arguments.threads}, {"--workers", &arguments.workers}};
   if (words.size() % 2 == 0) return std::nullopt;

@@ -17,10 +17,10 @@ struct Arguments {
   std::string section;     // `forward`, `naive`, `memory`, `growth`, `allocator`; or `contender`
   std::string repository;  // model repository
   std::string model = "minilm";
-  std::string plain_model;  // whose plain forward stands beside; empty: that of `model`
-  std::string folder;       // Hugging Face folder that `model` was exported from
-  std::string server;       // host:port
-  std::string contender;    // which one this process is
+  std::string plain_repository;  // where the model is whose plain forward stands beside; empty: `repository`
+  std::string folder;            // Hugging Face folder that `model` was exported from
+  std::string server;            // host:port
+  std::string contender;         // which one this process is
   std::vector<Shape> shapes;
   int rounds = 9;
   int threads = static_cast<int>(std::thread::hardware_concurrency());

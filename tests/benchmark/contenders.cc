@@ -13,6 +13,9 @@
 namespace attribution::benchmark {
 namespace {
 
+// As attribution-server sets it; main.cc has the reason.
+[[maybe_unused]] constexpr char kNoDeepBinding[] = "TBB_ENABLE_SANITIZERS=1";
+
 Command CommandOf(const Arguments& arguments, const std::string& contender) {
   Command command;
   command.arguments = {"contender",
@@ -27,7 +30,7 @@ Command CommandOf(const Arguments& arguments, const std::string& contender) {
                        "--threads",
                        absl::StrCat(arguments.threads)};
 #ifdef ATTRIBUTION_ALLOCATOR
-  command.environment = {"LD_PRELOAD=" ATTRIBUTION_ALLOCATOR};
+  command.environment = {"LD_PRELOAD=" ATTRIBUTION_ALLOCATOR, kNoDeepBinding};
 #endif
   return command;
 }

@@ -1,8 +1,9 @@
 """Makes the models of the benchmark: `python tests/benchmark/make_models.py --output DIR NAME...`.
 
-DIR becomes a model repository with a bundle `NAME-sdpa` and, where the benchmark asks for it, `NAME-eager`, exported
-as attribution-export does; the Hugging Face folder that they come from is `DIR/.folders/NAME`. The weights are random,
-the same ones every time. A model that was made by the same scripts and versions is left as it is.
+`DIR/NAME-sdpa` and, where the benchmark asks for it, `DIR/NAME-eager` become model repositories of the one model NAME,
+exported as attribution-export does: an engine loads every model of its repository, which would disturb. The Hugging Face
+folder that they come from is `DIR/NAME`. The weights are random, the same ones every time. A model that was made by the
+same scripts and versions is left as it is.
 """
 
 from __future__ import annotations
@@ -80,9 +81,9 @@ def stamp(size: Size) -> str:
 
 
 def ensure(output: Path, name: str) -> None:
-    """Makes the folder and the bundles of one model unless they are up to date."""
-    folder = output / ".folders" / name
-    wanted, current = stamp(MODELS[name]), output / ".folders" / f"{name}.stamp"
+    """Makes the folder and the repositories of one model unless they are up to date."""
+    folder = output / name
+    wanted, current = stamp(MODELS[name]), output / f"{name}.stamp"
     if current.is_file() and current.read_text(encoding="utf-8") == wanted:
         return
     current.unlink(missing_ok=True)
@@ -96,16 +97,16 @@ def ensure(output: Path, name: str) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     build(MODELS[name]).save_pretrained(str(folder))
     for attention in MODELS[name].attentions:
-        bundle = output / f"{name}-{attention}"
-        shutil.rmtree(bundle, ignore_errors=True)
-        export_model(folder, bundle, attention, with_tokenizer=False)
+        repository = output / f"{name}-{attention}"
+        shutil.rmtree(repository, ignore_errors=True)
+        export_model(folder, repository / name, attention, with_tokenizer=False)
     current.write_text(wanted, encoding="utf-8")
 
 
 def main() -> int:
     """Runs the script."""
     parser = argparse.ArgumentParser(description="Make the models of the benchmark.")
-    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="model repository to make")
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="where the models go")
     parser.add_argument("names", nargs="+", choices=MODELS, metavar="NAME", help=f"of: {', '.join(MODELS)}")
     options = parser.parse_args()
     for name in options.names:

@@ -33,10 +33,10 @@ void MeasureShape(const Arguments& arguments, const Shape& shape) {
                                 " chunks, so the memory that is free now does not hold it"));
   }
 
-  ModelFacts plain_model = model;
-  if (!arguments.plain_model.empty()) plain_model.name = arguments.plain_model;
-  const double plain =
-      static_cast<double>(StartPlain(arguments, plain_model)->Prepare(shape, /*warm_ups=*/0).peak_bytes);
+  Arguments plain_arguments = arguments;
+  if (!arguments.plain_repository.empty()) plain_arguments.repository = arguments.plain_repository;
+  const auto plain =
+      static_cast<double>(StartPlain(plain_arguments, model)->Prepare(shape, /*warm_ups=*/0).peak_bytes);
   const auto peak = static_cast<double>(memory.peak_bytes);
   const auto attention = static_cast<double>(memory.attention_bytes);
   const double all_layers = BytesOfAllLayers(shape, model);
@@ -53,9 +53,8 @@ void MeasureMemory(const Arguments& arguments) {
   std::cout
       << "Sites: blocked where attention is computed a block at a time, tapped where the model's own "
          "probabilities are read.\n"
-         "Peak: most bytes alive above the resident model. Plain: the plain forward pass of "
-      << (arguments.plain_model.empty() ? arguments.model : arguments.plain_model)
-      << ".\n"
+         "Peak: most bytes alive above the resident model. Plain: the plain forward pass, exported with "
+         "fused attention.\n"
          "High-water: what the resident set of a fresh process grew by, at most, during its first request "
          "of this shape,\n"
          "above the warm one; to be held against 1.3 x peak + 20 MB.\n"
