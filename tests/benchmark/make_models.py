@@ -1,9 +1,9 @@
 """Makes the models of the benchmark: `python tests/benchmark/make_models.py --output DIR NAME...`.
 
 `DIR/NAME-sdpa` and, where the benchmark asks for it, `DIR/NAME-eager` become model repositories of the one model NAME,
-exported as attribution-export does: an engine loads every model of its repository, which would disturb. The Hugging Face
-folder that they come from is `DIR/NAME`. The weights are random, the same ones every time. A model that was made by the
-same scripts and versions is left as it is.
+exported as attribution-export does: an engine loads every model of its repository, which would disturb. The folder of
+Hugging Face that they come from is `DIR/NAME`. The weights are random, the same ones every time. A model that was made
+by the same scripts and versions is left as it is.
 """
 
 from __future__ import annotations
