@@ -65,7 +65,7 @@ soak: build $(MINILM) ## Run the long tests
 	@tools/run-tests soak
 
 .PHONY: bench
-bench: build $(MINILM) ## Measure attribution against the plain forward pass
+bench: build $(MINILM) ## Measure what attribution costs, in time and memory; takes about half an hour
 	@tools/bench
 
 .PHONY: lint

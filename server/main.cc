@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <iostream>
 #include <memory>
@@ -121,6 +122,11 @@ int Main(const std::vector<std::string>& arguments) {
   const sigset_t signals = StopSignals();
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
+#ifdef ATTRIBUTION_ALLOCATOR
+  // TBB, which the tokenizer uses, else loads libraries with RTLD_DEEPBIND: they would free with the C library
+  // what the allocator of this process has given out.
+  setenv("TBB_ENABLE_SANITIZERS", "1", /*overwrite=*/1);
+#endif
   telemetry::SetUpLogging(command->config.json_logs ? telemetry::LogFormat::kJson
                                                     : telemetry::LogFormat::kText);
   const absl::Status status = Serve(command->config);

@@ -6,7 +6,8 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdlib>
+#include <fstream>
+#include <set>
 #include <stdexcept>
 #include <system_error>
 
@@ -31,14 +32,33 @@ struct Pipe {
   int write_end = -1;
 };
 
-}  // namespace
+// Our own environment with `settings` in place of those of the same name.
+std::vector<std::string> EnvironmentWith(std::vector<std::string> settings) {
+  std::set<std::string> names;
+  for (const std::string& setting : settings) names.insert(setting.substr(0, setting.find('=')));
+  for (char** pointer = environ; *pointer != nullptr; ++pointer) {
+    const std::string setting = *pointer;
+    if (names.count(setting.substr(0, setting.find('='))) == 0) settings.push_back(setting);
+  }
+  return settings;
+}
 
-ChildProcess::ChildProcess(const std::string& name, const std::vector<std::string>& arguments) : name_(name) {
-  std::string program = "attribution-bench";
-  std::vector<std::string> words = arguments;
-  std::vector<char*> pointers = {program.data()};
+// Pointers to the words, as exec takes them: null at the end.
+std::vector<char*> PointersTo(std::vector<std::string>& words) {
+  std::vector<char*> pointers;
   for (std::string& word : words) pointers.push_back(word.data());
   pointers.push_back(nullptr);
+  return pointers;
+}
+
+}  // namespace
+
+ChildProcess::ChildProcess(const std::string& name, const Command& command) : name_(name) {
+  std::vector<std::string> words = command.arguments;
+  words.insert(words.begin(), command.program);
+  std::vector<char*> arguments = PointersTo(words);
+  std::vector<std::string> settings = EnvironmentWith(command.environment);
+  std::vector<char*> environment = PointersTo(settings);
 
   const Pipe requests;
   const Pipe answers;
@@ -46,7 +66,8 @@ ChildProcess::ChildProcess(const std::string& name, const std::vector<std::strin
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_adddup2(&actions, requests.read_end, STDIN_FILENO);
   posix_spawn_file_actions_adddup2(&actions, answers.write_end, STDOUT_FILENO);
-  const int error = posix_spawn(&pid_, "/proc/self/exe", &actions, nullptr, pointers.data(), environ);
+  const int error =
+      posix_spawn(&pid_, command.program.c_str(), &actions, nullptr, arguments.data(), environment.data());
   posix_spawn_file_actions_destroy(&actions);
   close(requests.read_end);
   close(answers.write_end);
@@ -70,6 +91,14 @@ std::string ChildProcess::ReadLine() {
     line += static_cast<char>(c);
   }
   return line;
+}
+
+bool ChildProcess::HasMapped(const std::string& name) const {
+  std::ifstream maps(absl::StrCat("/proc/", pid_, "/maps"));
+  for (std::string line; std::getline(maps, line);) {
+    if (line.find(name) != std::string::npos) return true;
+  }
+  return false;
 }
 
 void ChildProcess::ThrowEnded() {

@@ -1,4 +1,4 @@
-// ChildProcess runs this program once more and exchanges lines of text with it over two pipes.
+// ChildProcess runs a program and exchanges lines of text with it over two pipes.
 //
 // Not thread-safe. Errors are exceptions that name the child.
 #ifndef TESTS_BENCHMARK_CHILD_PROCESS_H_
@@ -12,11 +12,18 @@
 
 namespace attribution::benchmark {
 
+// How to start a child.
+struct Command {
+  std::string program = "/proc/self/exe";  // this program once more
+  std::vector<std::string> arguments;
+  std::vector<std::string> environment;  // `NAME=value`, beside our own
+};
+
 class ChildProcess {
  public:
-  // Starts this program with `arguments`. The child's standard input and output are the pipes; its standard
-  // error is ours. `name` is for errors. REQUIRES: SIGPIPE is ignored.
-  ChildProcess(const std::string& name, const std::vector<std::string>& arguments);
+  // Starts the child. Its standard input and output are the pipes; its standard error is ours. `name` is for
+  // errors. REQUIRES: SIGPIPE is ignored.
+  ChildProcess(const std::string& name, const Command& command);
 
   // Closes the pipes, at which the child ends by itself, and waits for it.
   ~ChildProcess();
@@ -29,6 +36,9 @@ class ChildProcess {
 
   // Waits for the next line and returns it without its end.
   std::string ReadLine();
+
+  // Whether a file with `name` in its path is mapped into the child, such as a library.
+  bool HasMapped(const std::string& name) const;
 
  private:
   [[noreturn]] void ThrowEnded();

@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/clock.h"
+#include "attribution/events.h"
 #include "tests/benchmark/workload.h"
 
 namespace attribution::benchmark {
@@ -25,11 +26,21 @@ class Contender {
  public:
   virtual ~Contender() = default;
 
-  // Makes the input of the next runs, warms up and measures the memory of one run.
-  virtual Memory Prepare(const Shape& shape) = 0;
+  // Makes the input of the next runs, runs it `warm_ups` times and measures the memory of one run more.
+  // Throws NotShown if the contender cannot run this shape on this machine.
+  virtual Memory Prepare(const Shape& shape, int warm_ups) = 0;
 
   // Runs the input that many times, one after the other. Returns seconds per run. REQUIRES: Prepare().
   virtual double Run(int64_t repetitions) = 0;
+
+  // The metrics of the last run; empty where a contender computes none.
+  virtual Metrics Result() { return {}; }
+};
+
+// Says why a figure is left out.
+class NotShown : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
 };
 
 // TorchScript specialises a graph in its first two runs.

@@ -34,12 +34,12 @@ class ResultSink : public EventSink {
 
 }  // namespace
 
-InProcess::InProcess(const std::string& repository, const std::string& model, int threads)
+InProcess::InProcess(const std::string& repository, const std::string& model, int workers, int threads)
     : metrics_({"benchmark", "benchmark"}) {
   EngineOptions options;
   options.model_repository = repository;
   options.device = "cpu";
-  options.workers = 1;
+  options.workers = workers;
   options.intra_op_threads = threads;
   auto engine = engine::CreateEngine(options, metrics_);
   Require(engine.status());
@@ -56,25 +56,36 @@ InProcess::InProcess(const std::string& repository, const std::string& model, in
   const auto info = engine_->GetModel(model, "");
   Require(info.status());
   if (info->state == ModelState::kFailed) Require(absl::FailedPreconditionError(info->load_error));
-  model_ = {info->name, info->version, info->num_layers, info->num_heads, info->vocabulary_size, {}};
+  model_.name = info->name;
+  model_.version = info->version;
+  model_.num_layers = info->num_layers;
+  model_.num_heads = info->num_heads;
+  model_.vocabulary_size = info->vocabulary_size;
+  for (const AttentionSite& site : info->sites)
+    ++(site.kind == SiteKind::kBlocked ? model_.blocked_sites : model_.tapped_sites);
   for (const ModelInput& input : info->inputs) model_.inputs.push_back(input.name);
 }
 
-AttributionResult InProcess::Attribute() {
-  const auto sink = std::make_shared<ResultSink>();
-  engine_->Attribute(request_, {}, sink);
-  return sink->Take();
+std::vector<AttributionResult> InProcess::Attribute(const std::vector<AttributionRequest>& requests) {
+  std::vector<std::shared_ptr<ResultSink>> sinks;
+  for (const AttributionRequest& request : requests) {
+    sinks.push_back(std::make_shared<ResultSink>());
+    engine_->Attribute(request, {}, sinks.back());
+  }
+  std::vector<AttributionResult> results;
+  results.reserve(sinks.size());
+  for (const auto& sink : sinks) results.push_back(sink->Take());
+  return results;
 }
 
-Memory InProcess::Prepare(const Shape& shape) {
-  request_ = RequestOf(shape, model_);
-  Run(kWarmUps);
-  const AttributionResult result = Attribute();
-  return {result.measured_peak_bytes, result.measured_attention_bytes, result.num_chunks};
+Memory InProcess::Prepare(const Shape& shape, int warm_ups) {
+  request_ = {RequestOf(shape, model_)};
+  Run(warm_ups + 1);
+  return {result_.measured_peak_bytes, result_.measured_attention_bytes, result_.num_chunks};
 }
 
 double InProcess::Run(int64_t repetitions) {
-  return SecondsPerRun(repetitions, [this] { Attribute(); });
+  return SecondsPerRun(repetitions, [this] { result_ = Attribute(request_).front(); });
 }
 
 }  // namespace attribution::benchmark

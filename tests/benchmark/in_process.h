@@ -6,6 +6,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "attribution/engine.h"
 #include "server/telemetry/metrics.h"
@@ -15,24 +16,27 @@ namespace attribution::benchmark {
 
 class InProcess : public Contender {
  public:
-  // Serves `repository` with one worker of `threads` threads and waits until `model` has loaded.
-  InProcess(const std::string& repository, const std::string& model, int threads);
+  // Serves `repository` with `workers` workers of `threads` threads each and waits until `model` has loaded.
+  InProcess(const std::string& repository, const std::string& model, int workers, int threads);
 
   const ModelFacts& model() const { return model_; }
 
+  // Starts every request at once and waits for them all. Returns the results, in order of the requests.
+  std::vector<AttributionResult> Attribute(const std::vector<AttributionRequest>& requests);
+
   // Memory: as the result of a request tells it.
-  Memory Prepare(const Shape& shape) override;
+  Memory Prepare(const Shape& shape, int warm_ups) override;
 
   // Times each run from the request to the last event.
   double Run(int64_t repetitions) override;
+  Metrics Result() override { return result_.metrics; }
 
  private:
-  AttributionResult Attribute();
-
   telemetry::Metrics metrics_;
   std::unique_ptr<Engine> engine_;
   ModelFacts model_;
-  AttributionRequest request_;
+  std::vector<AttributionRequest> request_;  // the one that is run
+  AttributionResult result_;
 };
 
 }  // namespace attribution::benchmark

@@ -12,9 +12,9 @@ OverGrpc::OverGrpc(const std::string& server, const ModelFacts& model) : model_(
   client_ = *std::move(client);
 }
 
-Memory OverGrpc::Prepare(const Shape& shape) {
+Memory OverGrpc::Prepare(const Shape& shape, int warm_ups) {
   request_ = RequestOf(shape, model_);
-  Run(kWarmUps);
+  Run(warm_ups);
   return {};
 }
 

@@ -18,7 +18,7 @@ class OverGrpc : public Contender {
   OverGrpc(const std::string& server, const ModelFacts& model);
 
   // Memory: not told; the server is an engine as InProcess is.
-  Memory Prepare(const Shape& shape) override;
+  Memory Prepare(const Shape& shape, int warm_ups) override;
 
   // Times each run from the call to its end.
   double Run(int64_t repetitions) override;

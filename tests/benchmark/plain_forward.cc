@@ -1,6 +1,5 @@
 #include "tests/benchmark/plain_forward.h"
 
-#include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <c10/core/InferenceMode.h>
 #include <torch/script.h>
@@ -9,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/memory/allocation_counter.h"
+#include "tests/benchmark/model_inputs.h"
 
 namespace attribution::benchmark {
 
@@ -27,25 +27,10 @@ PlainForward::PlainForward(const std::string& repository, const ModelFacts& mode
 
 PlainForward::~PlainForward() = default;
 
-Memory PlainForward::Prepare(const Shape& shape) {
-  std::vector<at::Tensor> rows;
-  for (const TokenSequence& sequence : SequencesOf(shape, model_))
-    rows.push_back(at::tensor(sequence.input_ids, at::kLong));
-  const at::Tensor ids = at::stack(rows);
-  module_->batch.clear();
-  for (const std::string& input : model_.inputs) {
-    if (input == "input_ids") {
-      module_->batch.emplace_back(ids);
-    } else if (input == "attention_mask") {
-      module_->batch.emplace_back(at::ones_like(ids));
-    } else if (input == "token_type_ids") {
-      module_->batch.emplace_back(at::zeros_like(ids));
-    } else {
-      throw std::invalid_argument(
-          absl::StrCat("The benchmark cannot make the input \"", input, "\" of this model."));
-    }
-  }
-  Run(kWarmUps);
+Memory PlainForward::Prepare(const Shape& shape, int warm_ups) {
+  const std::vector<at::Tensor> inputs = ModelInputsOf(shape, model_);
+  module_->batch.assign(inputs.begin(), inputs.end());
+  Run(warm_ups);
   memory::AllocationCounter counter;
   const memory::AllocationScope scope(counter);
   Run(1);

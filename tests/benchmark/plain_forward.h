@@ -18,7 +18,7 @@ class PlainForward : public Contender {
   ~PlainForward() override;
 
   // Memory: what torch held for one run, above model and inputs.
-  Memory Prepare(const Shape& shape) override;
+  Memory Prepare(const Shape& shape, int warm_ups) override;
   double Run(int64_t repetitions) override;
 
  private:

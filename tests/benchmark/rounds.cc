@@ -28,10 +28,11 @@ std::vector<size_t> OrderOf(int round, size_t count) {
   return order;
 }
 
-std::vector<Measurement> Measure(const std::vector<std::unique_ptr<Contender>>& contenders,
-                                 const Shape& shape, int rounds, int64_t& repetitions) {
+std::vector<Measurement> Measure(const std::vector<Contender*>& contenders, const Shape& shape, int rounds,
+                                 int64_t& repetitions) {
   std::vector<Measurement> measurements(contenders.size());
-  for (size_t i = 0; i < contenders.size(); ++i) measurements[i].memory = contenders[i]->Prepare(shape);
+  for (size_t i = 0; i < contenders.size(); ++i)
+    measurements[i].memory = contenders[i]->Prepare(shape, kWarmUps);
   const double seconds = contenders.front()->Run(1);
   repetitions = std::max<int64_t>(1, std::llround(kTurnSeconds / seconds));
   for (int round = 0; round < rounds; ++round) {

@@ -6,7 +6,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <vector>
 
 #include "tests/benchmark/contender.h"
@@ -25,8 +24,8 @@ std::vector<size_t> OrderOf(int round, size_t count);
 // Prepares all contenders and gives each one turn a round. A turn is so many runs that the first contender
 // needs 0.2 s for it, at least one. Returns a measurement for each contender, in their order, and sets
 // `repetitions` to the runs of a turn.
-std::vector<Measurement> Measure(const std::vector<std::unique_ptr<Contender>>& contenders,
-                                 const Shape& shape, int rounds, int64_t& repetitions);
+std::vector<Measurement> Measure(const std::vector<Contender*>& contenders, const Shape& shape, int rounds,
+                                 int64_t& repetitions);
 
 }  // namespace attribution::benchmark
 

@@ -23,7 +23,9 @@ struct ModelFacts {
   std::string version;
   int64_t num_layers = 0;
   int64_t num_heads = 0;
-  int64_t vocabulary_size = 0;      // 0: unknown
+  int64_t vocabulary_size = 0;  // 0: unknown
+  int64_t blocked_sites = 0;    // of these and the next, what the engine made of the file's attention
+  int64_t tapped_sites = 0;
   std::vector<std::string> inputs;  // in the order of `forward`
 };
 
