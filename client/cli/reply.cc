@@ -52,9 +52,9 @@ absl::Status Collect(const Event& event, Reply& reply) {
 }
 
 std::vector<std::string> TokenLabels(const Reply& reply, int sequence, int length) {
-  static const SequenceTokens kNone;
+  static const SequenceTokens none;
   const auto index = static_cast<size_t>(sequence);
-  const SequenceTokens& known = index < reply.admitted.tokens.size() ? reply.admitted.tokens[index] : kNone;
+  const SequenceTokens& known = index < reply.admitted.tokens.size() ? reply.admitted.tokens[index] : none;
   std::vector<std::string> labels;
   for (size_t i = 0; i < static_cast<size_t>(length); ++i) {
     if (i < known.tokens.size()) {

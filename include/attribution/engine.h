@@ -32,6 +32,7 @@ class EventSink {
 
   // Calls `resume` once, now or later from any thread, when there is room for the events of one more chunk.
   // The engine holds no worker meanwhile. A sink that keeps what it gets calls it at once.
+  // NOLINTNEXTLINE(performance-unnecessary-value-param): those that wait keep it.
   virtual void WhenWritable(std::function<void()> resume) { resume(); }
 
   // Last call. What the request had reserved is released before it. OK after an AttributionResult, else the

@@ -9,7 +9,7 @@
 
 namespace attribution::capture {
 
-// Fits ActivationCost on three short runs. `peak_bytes(B, S)` runs the model on a batch of that shape, its
+// Fits ActivationCost on four short runs, and never below any of them. `peak_bytes(B, S)` runs the model on a batch of that shape, its
 // attention not observed, and returns the peak of the bytes it allocated. `max_length`: the longest sequence,
 // 0 if unlimited.
 absl::StatusOr<ActivationCost> FitActivationCost(

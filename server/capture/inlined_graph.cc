@@ -127,6 +127,7 @@ InlinedGraph InlineForward(const torch::jit::Module& module) {
   inlined.graph = module.get_method("forward").graph()->copy();
   Inliner inliner(inlined.graph->inputs().at(0));
   inliner.InlineBlock(inlined.graph->block(), "");
+  inlined.as_written = inlined.graph->copy();
   torch::jit::AliasDb aliases(inlined.graph);
   std::unordered_map<const Node*, std::string> reasons;
   for (Node* node : CandidateNodes(*inlined.graph)) {

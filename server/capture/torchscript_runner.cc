@@ -63,6 +63,7 @@ class TorchScriptRunner : public ModelRunner {
   absl::Status Run(const std::vector<at::Tensor>& inputs, AttentionObserver& observer) const override {
     try {
       std::vector<at::Tensor> on_device;
+      on_device.reserve(inputs.size());
       for (const at::Tensor& input : inputs) on_device.push_back(input.to(description_.device));
       return plan_.Run(StackOf(module_, on_device), &observer).status();
     } catch (const std::exception& error) {
@@ -181,6 +182,7 @@ absl::StatusOr<std::unique_ptr<ModelRunner>> Load(const std::string& path, const
   module.eval();
   const InlinedGraph inlined = InlineForward(module);
   MoveGraph(*inlined.graph, options.device);
+  MoveGraph(*inlined.as_written, options.device);
 
   ModelDescription description;
   description.device = options.device;
@@ -196,7 +198,7 @@ absl::StatusOr<std::unique_ptr<ModelRunner>> Load(const std::string& path, const
   description.token_type_vocabulary_size = limits.token_type_vocabulary_size;
 
   const auto original =
-      RunOriginal(module, GraphPlan(inlined.graph->copy(), "original"), description, options);
+      RunOriginal(module, GraphPlan(inlined.as_written, "original"), description, options);
   if (!original.ok()) return original.status();
   auto attention = DiscoverAttention(module, inlined, original->batches, options.attention_layer_pattern);
   if (!attention.ok()) return attention.status();

@@ -147,7 +147,7 @@ absl::Status AttributionJob::ComputeChunk(const admission::Chunk& chunk) {
       MakeChunkBatch(prepared_->sequences, chunk.first_sequence, chunk.num_sequences, chunk.padded_length,
                      model.runner->description().inputs, model.manifest.pad_token_id.value_or(0));
   const absl::Time start = services_.now();
-  const absl::Status ran = model.runner->Run(inputs, fold);
+  absl::Status ran = model.runner->Run(inputs, fold);
   const absl::Duration forward = services_.now() - start;
   forward_time_ += forward;
   RecordChunk(services_.metrics, model, chunk.num_sequences, forward, fold.fold_time());

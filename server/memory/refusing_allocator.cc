@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <mutex>
 
 #include "server/memory/allocation_counter.h"
 
@@ -22,12 +21,9 @@ c10::DataPtr RefusingAllocator::allocate(size_t bytes) {
 }
 
 void InstallRefusingAllocator() {
-  static std::once_flag installed;
-  std::call_once(installed, [] {
-    // Never deleted: torch keeps the pointer until the process ends. It wants a priority above its own
-    // allocator's.
-    c10::SetCPUAllocator(new RefusingAllocator(*c10::GetCPUAllocator()), /*priority=*/1);
-  });
+  // Never deleted: torch keeps the pointer until the process ends.
+  static auto* const allocator = new RefusingAllocator(*c10::GetCPUAllocator());
+  c10::SetCPUAllocator(allocator, /*priority=*/1);  // above that of torch's own
 }
 
 }  // namespace attribution::memory

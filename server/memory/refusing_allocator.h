@@ -33,7 +33,7 @@ class RefusingAllocator : public c10::Allocator {
   c10::Allocator& behind_;
 };
 
-// Puts one in front of torch's CPU allocator for the rest of the process. Only the first call does something.
+// Puts one in front of torch's CPU allocator for the rest of the process. Calling it again changes nothing.
 void InstallRefusingAllocator();
 
 }  // namespace attribution::memory

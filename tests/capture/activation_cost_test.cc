@@ -23,6 +23,24 @@ TEST(ActivationCostTest, RecoversTheThreeCoefficients) {
   EXPECT_NEAR(cost->fixed_bytes, 70000, 1e-6);
 }
 
+// Its peak is another moment for many short sequences than for few long ones.
+TEST(ActivationCostTest, DoesNotLieBelowThePeakOfManyShortSequences) {
+  const auto peak = [](int64_t batch, int64_t length) -> absl::StatusOr<int64_t> {
+    const int64_t tokens = batch * length;
+    return std::max(tokens * 200 + 9000, tokens * 100 + tokens * length * 8 + 9000);
+  };
+  const auto cost = FitActivationCost(peak, /*max_length=*/0);
+  ASSERT_TRUE(cost.ok()) << cost.status();
+  for (const int64_t batch : {1, 16, 64, 1000}) {
+    for (const int64_t length : {8, 16, 48, 512}) {
+      const auto tokens = static_cast<double>(batch * length);
+      const double predicted =
+          tokens * cost->bytes_per_token + tokens * static_cast<double>(length) * cost->bytes_per_cell + cost->fixed_bytes;
+      EXPECT_GE(predicted, static_cast<double>(*peak(batch, length))) << batch << " x " << length;
+    }
+  }
+}
+
 TEST(ActivationCostTest, RecoversThemOnAShortModel) {
   int64_t longest = 0;
   const auto cost = FitActivationCost(Model(300, 8, 5000, &longest), /*max_length=*/10);

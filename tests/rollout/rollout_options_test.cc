@@ -11,7 +11,6 @@
 namespace attribution::rollout {
 namespace {
 
-using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
 constexpr int32_t kLayers = 6;
