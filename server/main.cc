@@ -123,8 +123,8 @@ int Main(const std::vector<std::string>& arguments) {
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
 #ifdef ATTRIBUTION_ALLOCATOR
-  // TBB, which the tokenizer uses, else loads libraries with RTLD_DEEPBIND: they would free with the C library
-  // what the allocator of this process has given out.
+  // TBB, which the tokenizer uses, else loads libraries with RTLD_DEEPBIND: they would free with the C
+  // library what the allocator of this process has given out.
   setenv("TBB_ENABLE_SANITIZERS", "1", /*overwrite=*/1);
 #endif
   telemetry::SetUpLogging(command->config.json_logs ? telemetry::LogFormat::kJson

@@ -46,6 +46,7 @@ std::vector<std::string> EnvironmentWith(std::vector<std::string> settings) {
 // Pointers to the words, as exec takes them: null at the end.
 std::vector<char*> PointersTo(std::vector<std::string>& words) {
   std::vector<char*> pointers;
+  pointers.reserve(words.size() + 1);
   for (std::string& word : words) pointers.push_back(word.data());
   pointers.push_back(nullptr);
   return pointers;

@@ -33,8 +33,10 @@ double ExponentOf(const std::vector<Row>& rows, const std::function<double(const
 
 // The exponent of a contender's time in each round: median [smallest, largest].
 std::string TimeExponent(const std::vector<Row>& rows, size_t contender) {
+  const size_t rounds = rows.front().measurements[contender].seconds.size();
   std::vector<double> exponents;
-  for (size_t round = 0; round < rows.front().measurements[contender].seconds.size(); ++round) {
+  exponents.reserve(rounds);
+  for (size_t round = 0; round < rounds; ++round) {
     exponents.push_back(
         ExponentOf(rows, [&](const Row& row) { return row.measurements[contender].seconds[round]; }));
   }

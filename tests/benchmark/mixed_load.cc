@@ -11,7 +11,7 @@ constexpr int kRequests = 16;
 }  // namespace
 
 Memory MixedLoad::Prepare(const Shape& shape, int warm_ups) {
-  std::mt19937 generator(2);
+  std::mt19937 generator(static_cast<uint32_t>(shape.batch * shape.length));
   requests_.clear();
   while (requests_.size() < kRequests) {
     const auto batch = static_cast<int64_t>(1 + generator() % static_cast<uint64_t>(shape.batch));

@@ -6,11 +6,12 @@
 namespace attribution::benchmark {
 
 std::vector<TokenSequence> SequencesOf(const Shape& shape, const ModelFacts& model) {
-  std::mt19937 generator(1);
+  std::mt19937 generator(static_cast<uint32_t>(shape.batch * shape.length));
   const int64_t vocabulary = model.vocabulary_size > 0 ? model.vocabulary_size : 1000;
   std::vector<TokenSequence> sequences(shape.batch);
   for (TokenSequence& sequence : sequences) {
-    for (int64_t i = 0; i < shape.length; ++i) sequence.input_ids.push_back(generator() % vocabulary);
+    for (int64_t i = 0; i < shape.length; ++i)
+      sequence.input_ids.push_back(static_cast<int64_t>(generator()) % vocabulary);
   }
   return sequences;
 }
