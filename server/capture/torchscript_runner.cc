@@ -22,6 +22,7 @@
 #include "server/capture/activation_cost.h"
 #include "server/capture/attention_discovery.h"
 #include "server/capture/forward_inputs.h"
+#include "server/capture/fuse_gelu.h"
 #include "server/capture/graph_device.h"
 #include "server/capture/graph_plan.h"
 #include "server/capture/inlined_graph.h"
@@ -205,6 +206,7 @@ absl::StatusOr<std::unique_ptr<ModelRunner>> Load(const std::string& path, const
 
   const auto rewritten = inlined.graph->copy();
   RewriteAttention(*rewritten, attention->site_of, inlined.EagerInBlocks());
+  FuseGelu(*rewritten);
   const auto cut = rewritten->copy();
   CutAfterLastSite(*cut);
   const GraphPlan whole_plan(rewritten, "attention_observed");
