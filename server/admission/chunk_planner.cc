@@ -76,6 +76,12 @@ int32_t ReferenceChunkSize(int32_t layers, int32_t heads, int64_t batch, int64_t
   return static_cast<int32_t>(std::min<int64_t>(size, std::numeric_limits<int32_t>::max()));
 }
 
+int32_t ChunkSizeAfterOutOfMemory(ChunkPolicy policy, int32_t chunk_size) {
+  constexpr int32_t kReferenceRetry = 16;
+  if (policy == ChunkPolicy::kReference && chunk_size > kReferenceRetry) return kReferenceRetry;
+  return chunk_size / 2;
+}
+
 std::optional<ChunkPlan> PlanChunks(const PlanRequest& request, int64_t free_bytes) {
   // Sizes are tried one by one: the peak need not grow with the size, for a cut may part the long from the
   // short.

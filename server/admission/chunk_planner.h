@@ -48,6 +48,10 @@ std::vector<Chunk> CutChunks(const std::vector<int64_t>& lengths, int32_t chunk_
 // 4 it is 64, else the batch; never more than the batch.
 int32_t ReferenceChunkSize(int32_t layers, int32_t heads, int64_t batch, int64_t seq_length);
 
+// Returns how many sequences to try after a chunk of `chunk_size` ran out of memory, 0 if one did: REFERENCE
+// goes to 16 at once, then halves; ADAPTIVE halves. REQUIRES: chunk_size >= 1.
+int32_t ChunkSizeAfterOutOfMemory(ChunkPolicy policy, int32_t chunk_size);
+
 // Returns the plan for `free_bytes`, or nothing if not even one sequence at a time fits. ADAPTIVE takes the
 // largest chunk size that fits; REFERENCE halves the reference's until it fits. REQUIRES: lengths is not
 // empty.

@@ -5,7 +5,8 @@
 //   2. bind the inputs, read vocabulary and longest sequence from the embedding tables
 //   3. run the original on made-up batches, then with every candidate observed: what ran over the sequences
 //   is a site
-//   4. rewrite the sites, cut what follows the last one, and check both graphs against the original
+//   4. rewrite the sites and written-out GELU, cut what follows the last site, and check both graphs against
+//   the original
 //   5. measure what a forward pass allocates
 //
 // Only the cut graph is kept.

@@ -44,6 +44,23 @@ TEST(CutChunksTest, EndsAChunkWhereTheLengthChanges) {
 
 TEST(CutChunksTest, NothingGivesNoChunks) { EXPECT_THAT(CutChunks({}, 2, false), IsEmpty()); }
 
+TEST(ChunkSizeAfterOutOfMemoryTest, ReferenceGoesToSixteenThenHalves) {
+  std::vector<int32_t> sizes;
+  for (int32_t size = 64; size > 0; size = ChunkSizeAfterOutOfMemory(ChunkPolicy::kReference, size)) {
+    sizes.push_back(size);
+  }
+  EXPECT_THAT(sizes, ElementsAre(64, 16, 8, 4, 2, 1));
+  EXPECT_EQ(ChunkSizeAfterOutOfMemory(ChunkPolicy::kReference, 17), 16);
+}
+
+TEST(ChunkSizeAfterOutOfMemoryTest, AdaptiveHalvesDownToOneSequence) {
+  std::vector<int32_t> sizes;
+  for (int32_t size = 50; size > 0; size = ChunkSizeAfterOutOfMemory(ChunkPolicy::kAdaptive, size)) {
+    sizes.push_back(size);
+  }
+  EXPECT_THAT(sizes, ElementsAre(50, 25, 12, 6, 3, 1));
+}
+
 struct ReferenceRow {
   int32_t layers;
   int32_t heads;
