@@ -9,9 +9,9 @@
 
 namespace attribution::capture {
 
-// Fits ActivationCost on four short runs, and never below any of them. `peak_bytes(B, S)` runs the model on a batch of that shape, its
-// attention not observed, and returns the peak of the bytes it allocated. `max_length`: the longest sequence,
-// 0 if unlimited.
+// Fits ActivationCost on four short runs, and never below any of them. `peak_bytes(B, S)` runs the model on a
+// batch of that shape, its attention not observed, and returns the peak of the bytes it allocated.
+// `max_length`: the longest sequence, 0 if unlimited.
 absl::StatusOr<ActivationCost> FitActivationCost(
     const std::function<absl::StatusOr<int64_t>(int64_t batch, int64_t length)>& peak_bytes,
     int64_t max_length);

@@ -26,7 +26,7 @@ struct InlinedGraph {
   // Inputs: the module, then the arguments of forward. No calls are left.
   std::shared_ptr<torch::jit::Graph> graph;
   std::shared_ptr<torch::jit::Graph> as_written;  // the same before anything was moved
-  std::vector<Candidate> candidates;  // in graph order, as CandidateNodes gives them
+  std::vector<Candidate> candidates;              // in graph order, as CandidateNodes gives them
 
   // For each candidate, whether it is a softmax that is computed in blocks with what surrounds it.
   std::vector<bool> EagerInBlocks() const;

@@ -199,8 +199,7 @@ absl::StatusOr<std::unique_ptr<ModelRunner>> Load(const std::string& path, const
       options.max_sequence_length > 0 ? options.max_sequence_length : limits.max_sequence_length;
   description.token_type_vocabulary_size = limits.token_type_vocabulary_size;
 
-  const auto original =
-      RunOriginal(module, GraphPlan(inlined.as_written, "original"), description, options);
+  const auto original = RunOriginal(module, GraphPlan(inlined.as_written, "original"), description, options);
   if (!original.ok()) return original.status();
   auto attention = DiscoverAttention(module, inlined, original->batches, options.attention_layer_pattern);
   if (!attention.ok()) return attention.status();

@@ -34,8 +34,9 @@ TEST(ActivationCostTest, DoesNotLieBelowThePeakOfManyShortSequences) {
   for (const int64_t batch : {1, 16, 64, 1000}) {
     for (const int64_t length : {8, 16, 48, 512}) {
       const auto tokens = static_cast<double>(batch * length);
-      const double predicted =
-          tokens * cost->bytes_per_token + tokens * static_cast<double>(length) * cost->bytes_per_cell + cost->fixed_bytes;
+      const double predicted = tokens * cost->bytes_per_token +
+                               tokens * static_cast<double>(length) * cost->bytes_per_cell +
+                               cost->fixed_bytes;
       EXPECT_GE(predicted, static_cast<double>(*peak(batch, length))) << batch << " x " << length;
     }
   }

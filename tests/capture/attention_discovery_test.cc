@@ -123,12 +123,12 @@ TEST(AttentionDiscoveryTest, SoftmaxOfThreeDimensionsIsASingleHead) {
 
 // Its softmax sees [B·H, S, S]; only the mask, before it, is added with the heads apart.
 TEST(AttentionDiscoveryTest, HeadsThatAreFoldedIntoTheBatchAreToldApart) {
-  const auto attention = Discover(
-      ModelWith("    f = torch.cat([q, q * 0.5], 1).reshape([-1, q.size(2), 8])\n"
-                "    s = torch.bmm(f, f.transpose(1, 2))\n"
-                "    m = s.view([-1, 2, s.size(1), s.size(2)]) + attention_mask[:, None, None, :]\n"
-                "    p = torch.softmax(m.view([-1, s.size(1), s.size(2)]), -1)\n"
-                "    x = x + torch.bmm(p, f).sum()\n"));
+  const auto attention =
+      Discover(ModelWith("    f = torch.cat([q, q * 0.5], 1).reshape([-1, q.size(2), 8])\n"
+                         "    s = torch.bmm(f, f.transpose(1, 2))\n"
+                         "    m = s.view([-1, 2, s.size(1), s.size(2)]) + attention_mask[:, None, None, :]\n"
+                         "    p = torch.softmax(m.view([-1, s.size(1), s.size(2)]), -1)\n"
+                         "    x = x + torch.bmm(p, f).sum()\n"));
   ASSERT_TRUE(attention.ok()) << attention.status();
   EXPECT_THAT(attention->skipped, IsEmpty());
   EXPECT_THAT(attention->site_heads, ElementsAre(1, 2));

@@ -29,7 +29,8 @@ class MaskedSoftmaxTest : public testing::TestWithParam<at::ScalarType> {
 
 TEST_P(MaskedSoftmaxTest, AddsTheMask) {
   const at::Tensor scores = Random({3, 5, 9});
-  for (const at::Tensor& mask : {Random({1, 1, 9}), Random({1, 5, 9}), Random({3, 1, 1}), Random({9, 5}).t()}) {
+  for (const at::Tensor& mask :
+       {Random({1, 1, 9}), Random({1, 5, 9}), Random({3, 1, 1}), Random({9, 5}).t()}) {
     const at::Tensor expected = at::softmax(scores.to(at::kDouble) + mask.to(at::kDouble), -1);
     EXPECT_LE(LargestDifference(Softmax(scores, mask, kNotCausal, HiddenRows::kNan), expected), 1e-6);
   }
