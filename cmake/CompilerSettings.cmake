@@ -10,7 +10,8 @@ if(ATTRIBUTION_WERROR)
 endif()
 
 if(ATTRIBUTION_SANITIZE)
-  add_compile_options(-fsanitize=${ATTRIBUTION_SANITIZE} -fno-omit-frame-pointer)
+  # Without vptr: it needs type information of classes that LibTorch does not export, such as c10::DynamicType.
+  add_compile_options(-fsanitize=${ATTRIBUTION_SANITIZE} -fno-sanitize=vptr -fno-omit-frame-pointer)
   add_link_options(-fsanitize=${ATTRIBUTION_SANITIZE})
 endif()
 

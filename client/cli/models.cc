@@ -55,6 +55,7 @@ std::string ListText(const std::vector<ModelInfo>& models, int width) {
 
 std::string Inputs(const ModelInfo& model) {
   std::vector<std::string> inputs;
+  inputs.reserve(model.inputs.size());
   for (const ModelInput& input : model.inputs) {
     inputs.push_back(
         absl::StrCat(input.name, " ", DtypeName(input.dtype), " [", absl::StrJoin(input.shape, ", "), "]"));

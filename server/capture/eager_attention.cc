@@ -23,7 +23,7 @@ bool Is(const Node* node, const char* name) {
   // The in-place form, aten::add_, changes a value that nobody else reads: the last check sees to that.
   const std::string_view kind = node->kind().toQualString();
   const std::string_view plain = name;
-  return kind == plain || (kind.size() == plain.size() + 1 && kind.starts_with(plain) && kind.ends_with("_"));
+  return kind == plain || (kind.size() == plain.size() + 1 && kind.starts_with(plain) && kind.ends_with('_'));
 }
 
 bool IsAnyOf(const Node* node, std::initializer_list<const char*> names) {
@@ -136,7 +136,7 @@ std::vector<Reading> ReadingsOf(Node* node) {
         {node->input(2), ScoreStep{ScoreOperation::kMaskedFill, result, node->input(0), node->input(1)}});
   }
   // The in-place form of an operator changes its first input, which must then be the scores.
-  if (KindOf(node).ends_with("_")) readings.resize(std::min<size_t>(readings.size(), 1));
+  if (KindOf(node).ends_with('_')) readings.resize(std::min<size_t>(readings.size(), 1));
   return readings;
 }
 

@@ -116,6 +116,7 @@ std::vector<Node*> CandidateNodes(Graph& graph) {
 
 std::vector<bool> InlinedGraph::EagerInBlocks() const {
   std::vector<bool> in_blocks;
+  in_blocks.reserve(candidates.size());
   for (const Candidate& candidate : candidates) {
     in_blocks.push_back(!candidate.fused && candidate.kind == SiteKind::kBlocked);
   }

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <exception>
+#include <iterator>
 #include <limits>
 #include <set>
 #include <sstream>
@@ -178,6 +179,7 @@ constexpr std::array kKeys = {
 
 absl::Status UnknownKey(const YAML::Node& node, const std::string& name) {
   std::vector<std::string> known;
+  known.reserve(std::size(kKeys));
   for (const Key& key : kKeys) known.emplace_back(key.name);
   const std::string nearest = text::NearestName(name, known);
   return Error(node, absl::CHexEscape(name.substr(0, 64)),
