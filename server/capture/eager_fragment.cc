@@ -1,7 +1,5 @@
 #include "server/capture/eager_fragment.h"
 
-#include <torch/csrc/jit/ir/constants.h>
-
 #include <memory>
 #include <unordered_map>
 #include <utility>

@@ -207,7 +207,7 @@ INSTANTIATE_TEST_SUITE_P(Types, ScaledDotProductAttentionHalfTest,
                          testing::Values(HalfCase{at::kHalf, 4e-3}, HalfCase{at::kBFloat16, 3.2e-2}),
                          [](const auto& info) { return c10::toString(info.param.dtype); });
 
-TEST(BlockedAttentionShapeTest, DoubleStaysDouble) {
+TEST(ScaledDotProductAttentionShapeTest, DoubleStaysDouble) {
   AttentionInputs inputs = Inputs(30);
   for (at::Tensor* tensor : {&inputs.query, &inputs.key, &inputs.value}) *tensor = tensor->to(at::kDouble);
   CollectingObserver observer;
@@ -216,7 +216,7 @@ TEST(BlockedAttentionShapeTest, DoubleStaysDouble) {
   EXPECT_LE(LargestDifference(output, ComputeReferenceAttention(inputs).output), 1e-13);
 }
 
-TEST(BlockedAttentionShapeTest, OutputHasTheLayoutThatModelsReadNext) {
+TEST(ScaledDotProductAttentionShapeTest, OutputHasTheLayoutThatModelsReadNext) {
   CollectingObserver observer;
   const AttentionInputs inputs = Inputs(12);
   observer.BeginLayer(ShapeOf(inputs, 0));
@@ -225,7 +225,7 @@ TEST(BlockedAttentionShapeTest, OutputHasTheLayoutThatModelsReadNext) {
   EXPECT_TRUE(output.transpose(1, 2).is_contiguous()) << "merging the heads must not copy";
 }
 
-TEST(BlockedAttentionShapeTest, LeavesItsInputsAlone) {
+TEST(ScaledDotProductAttentionShapeTest, LeavesItsInputsAlone) {
   AttentionInputs inputs = Inputs(130);
   inputs.mask = Random({kBatch, 1, 130, 130});
   const at::Tensor before[] = {inputs.query.clone(), inputs.key.clone(), inputs.value.clone(),
@@ -237,7 +237,7 @@ TEST(BlockedAttentionShapeTest, LeavesItsInputsAlone) {
   EXPECT_TRUE(inputs.value.equal(before[2]) && inputs.mask->equal(before[3]));
 }
 
-TEST(BlockedAttentionShapeTest, NamesSiteBatchHeadsAndLength) {
+TEST(ScaledDotProductAttentionShapeTest, NamesSiteBatchHeadsAndLength) {
   const LayerShape shape = ShapeOf(Inputs(12), /*site=*/5);
   EXPECT_EQ(shape.site, 5);
   EXPECT_EQ(shape.batch, kBatch);
@@ -245,14 +245,14 @@ TEST(BlockedAttentionShapeTest, NamesSiteBatchHeadsAndLength) {
   EXPECT_EQ(shape.length, 12);
 }
 
-TEST(BlockedAttentionShapeTest, CrossAttentionIsNotSelfAttention) {
+TEST(ScaledDotProductAttentionShapeTest, CrossAttentionIsNotSelfAttention) {
   AttentionInputs inputs = Inputs(12);
   EXPECT_TRUE(IsSelfAttention(inputs));
   inputs.key = Projection(kHeads, 13, 8);
   EXPECT_FALSE(IsSelfAttention(inputs));
 }
 
-TEST(BlockedAttentionShapeTest, AttentionWithoutHeadsIsNotSelfAttention) {
+TEST(ScaledDotProductAttentionShapeTest, AttentionWithoutHeadsIsNotSelfAttention) {
   AttentionInputs inputs = Inputs(12);
   for (at::Tensor* tensor : {&inputs.query, &inputs.key, &inputs.value}) *tensor = tensor->select(1, 0);
   EXPECT_FALSE(IsSelfAttention(inputs));
