@@ -92,6 +92,12 @@ Json Sequence(const Reply& reply, int index, bool with_rollout) {
   return sequence;
 }
 
+// Null for a model without one.
+Json PatchGridObject(const std::optional<PatchGrid>& grid) {
+  if (!grid.has_value()) return nullptr;
+  return {{"rows", grid->rows}, {"columns", grid->columns}, {"first_position", grid->first_position}};
+}
+
 Json Object(const ModelInfo& model) {
   Json inputs = Json::array();
   for (const ModelInput& input : model.inputs) {
@@ -101,14 +107,16 @@ Json Object(const ModelInfo& model) {
   for (const AttentionSite& site : model.sites) {
     sites.push_back({{"index", site.index},
                      {"module_path", site.module_path},
-                     {"kind", site.kind == SiteKind::kBlocked ? "blocked" : "tapped"},
+                     {"kind", SiteKindName(site.kind)},
                      {"operator_name", site.operator_name},
                      {"executions", site.executions},
-                     {"tap_reason", site.tap_reason}});
+                     {"tap_reason", site.tap_reason},
+                     {"group", site.group},
+                     {"source", site.source}});
   }
   Json skipped = Json::array();
   for (const SkippedSite& site : model.skipped)
-    skipped.push_back({{"name", site.name}, {"reason", site.reason}});
+    skipped.push_back({{"name", site.name}, {"reason", site.reason}, {"source", site.source}});
   return {{"name", model.name},
           {"version", model.version},
           {"state", StateName(model.state)},
@@ -119,6 +127,7 @@ Json Object(const ModelInfo& model) {
           {"vocabulary_size", model.vocabulary_size},
           {"max_sequence_length", model.max_sequence_length},
           {"inputs", inputs},
+          {"patch_grid", PatchGridObject(model.patch_grid)},
           {"has_tokenizer", model.has_tokenizer},
           {"sites", sites},
           {"skipped", skipped},
@@ -145,6 +154,7 @@ std::string JsonOfReply(const Reply& reply, bool with_rollout) {
                {"device", admitted.device},
                {"num_layers", admitted.num_layers},
                {"options", Object(admitted.options)},
+               {"rollout_method", RolloutMethodName(admitted.rollout_method)},
                {"metrics", Object(result.metrics)},
                {"sequences", sequences},
                {"layers", layers},
@@ -186,6 +196,22 @@ std::string StateName(ModelState state) {
       return "unloaded";
   }
   return "unknown";
+}
+
+std::string SiteKindName(SiteKind kind) {
+  switch (kind) {
+    case SiteKind::kBlocked:
+      return "blocked";
+    case SiteKind::kTapped:
+      return "tapped";
+    case SiteKind::kReturned:
+      break;
+  }
+  return "returned";
+}
+
+std::string RolloutMethodName(RolloutMethod method) {
+  return method == RolloutMethod::kSelectedRows ? "selected_rows" : "full_matrix";
 }
 
 std::string DtypeName(TensorDtype dtype) {

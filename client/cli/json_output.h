@@ -29,6 +29,12 @@ std::string StateName(ModelState state);
 // Returns the name of an element type: `int64`.
 std::string DtypeName(TensorDtype dtype);
 
+// Returns "blocked", "tapped" or "returned".
+std::string SiteKindName(SiteKind kind);
+
+// Returns "full_matrix" or "selected_rows".
+std::string RolloutMethodName(RolloutMethod method);
+
 }  // namespace attribution::cli
 
 #endif  // ATTRIBUTION_CLIENT_CLI_JSON_OUTPUT_H_

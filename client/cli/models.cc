@@ -100,7 +100,7 @@ std::string ShowText(const ModelInfo& model, int width) {
                  {"operator", Table::Align::kLeft}});
     for (const AttentionSite& site : model.sites) {
       table.AddRow({absl::StrCat(site.index), absl::StrCat(site.executions),
-                    site.kind == SiteKind::kBlocked ? "blocked" : "tapped", site.module_path,
+                    SiteKindName(site.kind), site.module_path,
                     site.operator_name});
     }
     absl::StrAppend(&text, "\nAttention sites\n", table.Render(width));

@@ -82,6 +82,9 @@ Admitted FromProto(const v1::Admitted& message) {
   admitted.model_version = message.model_version();
   admitted.model_sha256 = message.model_sha256();
   admitted.options = FromProto(message.options());
+  admitted.rollout_method = message.rollout_method() == v1::ROLLOUT_METHOD_SELECTED_ROWS
+                                ? RolloutMethod::kSelectedRows
+                                : RolloutMethod::kFullMatrix;
   for (const v1::SequenceTokens& tokens : message.tokens()) {
     admitted.tokens.push_back({.input_ids = {tokens.input_ids().begin(), tokens.input_ids().end()},
                                .tokens = {tokens.tokens().begin(), tokens.tokens().end()}});

@@ -33,6 +33,17 @@ TensorDtype FromProto(v1::TensorDtype dtype) {
   }
 }
 
+SiteKind FromProto(v1::SiteKind kind) {
+  switch (kind) {
+    case v1::SITE_KIND_TAPPED:
+      return SiteKind::kTapped;
+    case v1::SITE_KIND_RETURNED:
+      return SiteKind::kReturned;
+    default:
+      return SiteKind::kBlocked;
+  }
+}
+
 }  // namespace
 
 ModelInfo FromProto(const v1::Model& message) {
@@ -51,18 +62,24 @@ ModelInfo FromProto(const v1::Model& message) {
                             .dtype = FromProto(input.dtype()),
                             .shape = {input.shape().begin(), input.shape().end()}});
   }
+  if (message.has_patch_grid()) {
+    const v1::PatchGrid& grid = message.patch_grid();
+    model.patch_grid = {
+        .rows = grid.rows(), .columns = grid.columns(), .first_position = grid.first_position()};
+  }
   model.has_tokenizer = message.has_tokenizer();
   for (const v1::AttentionSite& site : message.sites()) {
-    model.sites.push_back(
-        {.index = site.index(),
-         .module_path = site.module_path(),
-         .kind = site.kind() == v1::SITE_KIND_TAPPED ? SiteKind::kTapped : SiteKind::kBlocked,
-         .operator_name = site.operator_name(),
-         .executions = site.executions(),
-         .tap_reason = site.tap_reason()});
+    model.sites.push_back({.index = site.index(),
+                           .module_path = site.module_path(),
+                           .kind = FromProto(site.kind()),
+                           .operator_name = site.operator_name(),
+                           .executions = site.executions(),
+                           .tap_reason = site.tap_reason(),
+                           .group = site.group(),
+                           .source = site.source()});
   }
   for (const v1::SkippedSite& skipped : message.skipped()) {
-    model.skipped.push_back({.name = skipped.name(), .reason = skipped.reason()});
+    model.skipped.push_back({.name = skipped.name(), .reason = skipped.reason(), .source = skipped.source()});
   }
   model.resident_bytes = message.resident_bytes();
   model.load_error = message.load_error();

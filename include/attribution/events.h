@@ -41,6 +41,7 @@ struct Admitted {
   std::string model_version;
   std::string model_sha256;
   ResolvedOptions options;
+  RolloutMethod rollout_method = RolloutMethod::kFullMatrix;
   std::vector<SequenceTokens> tokens;
 };
 

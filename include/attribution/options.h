@@ -13,6 +13,11 @@ namespace attribution {
 enum class Preset { kAbnar2020, kIclrMetrics, kChefer2021, kVitExplain, kVitExplainFixed };
 enum class HeadFusion { kMean, kMax, kMin };
 enum class CausalCorrection { kNone, kUniformRatio, kDropFirst };
+// How a rollout is computed; its numbers are the same to rounding.
+enum class RolloutMethod {
+  kFullMatrix,    // R of every row
+  kSelectedRows,  // of the rows that are sent alone: no R exists, and no metrics of it
+};
 enum class ChunkPolicy { kServerDefault, kAdaptive, kReference };
 
 // Parameters of the computation as the caller gave them; an empty optional takes the preset's value.

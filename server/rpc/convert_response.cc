@@ -110,6 +110,18 @@ v1::ModelState Convert(ModelState state) {
   return v1::MODEL_STATE_UNSPECIFIED;
 }
 
+v1::SiteKind Convert(SiteKind kind) {
+  switch (kind) {
+    case SiteKind::kBlocked:
+      return v1::SITE_KIND_BLOCKED;
+    case SiteKind::kTapped:
+      return v1::SITE_KIND_TAPPED;
+    case SiteKind::kReturned:
+      return v1::SITE_KIND_RETURNED;
+  }
+  return v1::SITE_KIND_UNSPECIFIED;
+}
+
 v1::Metrics Convert(const Metrics& from) {
   v1::Metrics to;
   if (from.mean_attention) to.set_mean_attention(*from.mean_attention);
@@ -214,6 +226,8 @@ v1::Admitted ToProto(Admitted from) {
   to.set_model_version(std::move(from.model_version));
   to.set_model_sha256(std::move(from.model_sha256));
   *to.mutable_options() = Convert(from.options);
+  to.set_rollout_method(from.rollout_method == RolloutMethod::kSelectedRows ? v1::ROLLOUT_METHOD_SELECTED_ROWS
+                                                                            : v1::ROLLOUT_METHOD_FULL_MATRIX);
   for (SequenceTokens& sequence : from.tokens) {
     v1::SequenceTokens* tokens = to.add_tokens();
     tokens->mutable_input_ids()->Add(sequence.input_ids.begin(), sequence.input_ids.end());
@@ -261,20 +275,28 @@ v1::Model ToProto(const ModelInfo& from) {
     out->set_dtype(Convert(input.dtype));
     out->mutable_shape()->Add(input.shape.begin(), input.shape.end());
   }
+  if (from.patch_grid.has_value()) {
+    to.mutable_patch_grid()->set_rows(from.patch_grid->rows);
+    to.mutable_patch_grid()->set_columns(from.patch_grid->columns);
+    to.mutable_patch_grid()->set_first_position(from.patch_grid->first_position);
+  }
   to.set_has_tokenizer(from.has_tokenizer);
   for (const AttentionSite& site : from.sites) {
     v1::AttentionSite* out = to.add_sites();
     out->set_index(site.index);
     out->set_module_path(site.module_path);
-    out->set_kind(site.kind == SiteKind::kTapped ? v1::SITE_KIND_TAPPED : v1::SITE_KIND_BLOCKED);
+    out->set_kind(Convert(site.kind));
     out->set_operator_name(site.operator_name);
     out->set_executions(site.executions);
     out->set_tap_reason(site.tap_reason);
+    out->set_group(site.group);
+    out->set_source(ValidUtf8(site.source));
   }
   for (const SkippedSite& skipped : from.skipped) {
     v1::SkippedSite* out = to.add_skipped();
     out->set_name(skipped.name);
     out->set_reason(skipped.reason);
+    out->set_source(ValidUtf8(skipped.source));
   }
   to.set_resident_bytes(from.resident_bytes);
   to.set_load_error(ValidUtf8(from.load_error));
