@@ -8,9 +8,13 @@
 #include <torch/csrc/jit/ir/alias_analysis.h>
 #include <torch/csrc/jit/passes/inliner.h>
 
+#include <string>
 #include <unordered_map>
 
+#include "absl/strings/str_cat.h"
 #include "server/capture/eager_attention.h"
+#include "server/capture/fixed_values.h"
+#include "server/capture/fused_modules.h"
 
 namespace attribution::capture {
 namespace {
@@ -32,6 +36,13 @@ class Inliner {
     static const std::string unknown;
     const auto found = owners_.find(node);
     return found == owners_.end() ? unknown : found->second;
+  }
+
+  // `node` belongs to the module that holds `weights`.
+  void BelongsToHolderOf(const Node* node, const Value* weights) {
+    const bool held = weights->node()->kind() == c10::prim::GetAttr;
+    const auto holder = held ? module_paths_.find(weights->node()->input()) : module_paths_.end();
+    owners_[node] = holder == module_paths_.end() ? "" : holder->second;
   }
 
  private:
@@ -114,6 +125,14 @@ std::vector<Node*> CandidateNodes(Graph& graph) {
   return nodes;
 }
 
+std::string SourceOf(const Node& node) {
+  const auto place = node.sourceRange().file_line_col();
+  if (!place.has_value()) return "";
+  const std::string& file = std::get<0>(*place);
+  if (file.empty() || file.front() == '<') return "";  // typed in, not a file
+  return absl::StrCat(file.substr(file.rfind('/') + 1), ":", std::get<1>(*place));
+}
+
 std::vector<bool> InlinedGraph::EagerInBlocks() const {
   std::vector<bool> in_blocks;
   in_blocks.reserve(candidates.size());
@@ -129,16 +148,29 @@ InlinedGraph InlineForward(const torch::jit::Module& module) {
   Inliner inliner(inlined.graph->inputs().at(0));
   inliner.InlineBlock(inlined.graph->block(), "");
   inlined.as_written = inlined.graph->copy();
+  PadNestedTensors(*inlined.graph);
+  TakeApartFusedModules(*inlined.graph, [&inliner](const Node* node, const Value* weights) {
+    inliner.BelongsToHolderOf(node, weights);
+  });
+  FoldFixedValues(module, inlined.graph);
   torch::jit::AliasDb aliases(inlined.graph);
   std::unordered_map<const Node*, std::string> reasons;
   for (Node* node : CandidateNodes(*inlined.graph)) {
     if (!IsFused(node)) reasons[node] = ReasonToTap(aliases, node);
   }
   // Numbered now: gathering may have changed their order.
-  for (const Node* node : CandidateNodes(*inlined.graph)) {
-    const std::string reason = IsFused(node) ? "" : reasons.at(node);
-    inlined.candidates.push_back({reason.empty() ? SiteKind::kBlocked : SiteKind::kTapped, IsFused(node),
-                                  node->kind().toQualString(), inliner.OwnerOf(node), reason});
+  const std::vector<Node*> nodes = CandidateNodes(*inlined.graph);
+  const std::vector<AttentionRelation> relations = RelationsOf(*inlined.graph, nodes);
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    Candidate& candidate = inlined.candidates.emplace_back();
+    candidate.fused = IsFused(nodes[i]);
+    candidate.operator_name = nodes[i]->kind().toQualString();
+    candidate.module_path = inliner.OwnerOf(nodes[i]);
+    candidate.tap_reason = candidate.fused ? "" : reasons.at(nodes[i]);
+    candidate.kind = candidate.tap_reason.empty() ? SiteKind::kBlocked : SiteKind::kTapped;
+    candidate.source = SourceOf(*nodes[i]);
+    candidate.conditional = nodes[i]->owningBlock() != inlined.graph->block();
+    candidate.relation = relations[i];
   }
   return inlined;
 }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "attribution/model_info.h"
+#include "server/capture/attention_streams.h"
 
 namespace attribution::capture {
 
@@ -18,14 +19,17 @@ struct Candidate {
   SiteKind kind = SiteKind::kBlocked;
   bool fused = true;  // aten::scaled_dot_product_attention; else a softmax
   std::string operator_name;
-  std::string module_path;  // of the module that owns the node; empty where the graph does not tell
-  std::string tap_reason;   // why a softmax is not computed in blocks; empty for kBlocked
+  std::string module_path;   // of the module that owns the node; empty where the graph does not tell
+  std::string tap_reason;    // why a softmax is not computed in blocks; empty for kBlocked
+  std::string source;        // `file.py:12`; empty if the file does not say
+  bool conditional = false;  // it stands in a branch or a loop, so it may not run
+  AttentionRelation relation;
 };
 
 struct InlinedGraph {
   // Inputs: the module, then the arguments of forward. No calls are left.
   std::shared_ptr<torch::jit::Graph> graph;
-  std::shared_ptr<torch::jit::Graph> as_written;  // the same before anything was moved
+  std::shared_ptr<torch::jit::Graph> as_written;  // the same before anything was changed
   std::vector<Candidate> candidates;              // in graph order, as CandidateNodes gives them
 
   // For each candidate, whether it is a softmax that is computed in blocks with what surrounds it.
@@ -33,8 +37,13 @@ struct InlinedGraph {
 };
 
 // Copies the forward method's graph and inlines every call, keeping the qualified path of each candidate's
-// module. Attention that is written out and can be computed in blocks stands together in the result.
+// module. Fused modules of PyTorch are taken apart, and what never changes is decided. Attention that is
+// written out and can be computed in blocks stands together in the result.
 InlinedGraph InlineForward(const torch::jit::Module& module);
+
+// The line that a node was written in, as `file.py:12` without its folder; empty if the model's file does not
+// say.
+std::string SourceOf(const torch::jit::Node& node);
 
 // The candidates of a graph or of a copy of it, in graph order, nested blocks included.
 std::vector<torch::jit::Node*> CandidateNodes(torch::jit::Graph& graph);
