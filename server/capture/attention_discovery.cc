@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "server/capture/graph_plan.h"
 #include "server/capture/recording_observer.h"
 #include "server/capture/rewrite_attention.h"
@@ -19,43 +20,73 @@ namespace {
 struct Sighting {
   int32_t executions = 0;
   int64_t heads = 0;
+  int64_t folded_heads = 1;           // of a sequence, if batch and heads are one dimension
   std::optional<LayerShape> foreign;  // a shape that is not the batch's own
+  std::vector<int64_t> other_sizes;   // of what it computed, if that is not attention
   bool rows_sum_to_one = true;        // NaN is for the self-check to name
 };
 
 std::vector<Sighting> SightingsOf(const RecordingObserver& observer, size_t candidates,
                                   const WarmUpBatch& batch) {
   std::vector<Sighting> sightings(candidates);
+  const int64_t sequences = batch.valid.size(0);
   for (const RecordedLayer& layer : observer.layers()) {
-    Sighting& sighting = sightings[layer.shape.site];
+    const LayerShape& shape = layer.shape;
+    Sighting& sighting = sightings[shape.site];
     ++sighting.executions;
-    sighting.heads = layer.shape.heads;
-    if (layer.shape.batch != batch.valid.size(0) || layer.shape.length != batch.valid.size(1)) {
-      sighting.foreign = layer.shape;
+    sighting.heads = shape.heads;
+    if (shape.folded && shape.batch % sequences == 0) sighting.folded_heads = shape.batch / sequences;
+    if (shape.batch != sequences * sighting.folded_heads || shape.length != batch.valid.size(1)) {
+      sighting.foreign = shape;
     }
     if (std::isfinite(layer.row_sum_error) && layer.row_sum_error > layer.row_sum_tolerance()) {
       sighting.rows_sum_to_one = false;
     }
   }
+  for (const auto& [site, sizes] : observer.other_shapes()) sightings[site].other_sizes = sizes;
   return sightings;
 }
 
-// Why a candidate is no site; empty if it is one.
+std::string SizesText(const std::vector<int64_t>& sizes) {
+  return absl::StrCat("[", absl::StrJoin(sizes, ", "), "]");
+}
+
+// Why something that ran, but not as attention over whole sequences, is no site.
+std::string ReasonOf(const Candidate& candidate, const std::vector<int64_t>& sizes) {
+  const std::string text = SizesText(sizes);
+  if (candidate.relation.relation == Relation::kCross) {
+    return absl::StrCat("it is cross attention: its ", text,
+                        " probabilities relate queries to keys of another sequence");
+  }
+  const bool is_product = candidate.fused || candidate.relation.relation == Relation::kSelf;
+  if (is_product && sizes.size() >= 3 && sizes.back() > sizes[sizes.size() - 2]) {
+    return absl::StrCat("its keys are more than its queries, ", text,
+                        ": it reads a key-value prefix or a cache");
+  }
+  if (is_product) return absl::StrCat("its probabilities ", text, " are not square [B, H, S, S] matrices");
+  return absl::StrCat("it is no attention: a softmax over ", sizes.empty() ? 0 : sizes.back(),
+                      " values, such as a gate's or a classifier's, of ", text);
+}
+
+// Why a candidate is no site; empty if it is one. `cross_counts`: whether cross attention is told apart.
 std::string ReasonToSkip(const Candidate& candidate, const std::vector<Sighting>& sightings,
-                         const RE2& pattern) {
+                         const RE2& pattern, bool cross_counts) {
+  bool ran = false;
   for (const Sighting& sighting : sightings) {
-    if (sighting.executions == 0) {
-      return !candidate.fused
-                 ? "its values are not square [B, H, S, S] matrices, or it did not run"
-                 : "queries and keys differ in length (cross attention or a key-value prefix), or it did not "
-                   "run";
-    }
+    if (!sighting.other_sizes.empty()) return ReasonOf(candidate, sighting.other_sizes);
     if (sighting.foreign.has_value()) {
       return absl::StrCat("it is over ", sighting.foreign->batch, " x ", sighting.foreign->length,
                           " positions, not over the sequences of the input");
     }
     if (!candidate.fused && !sighting.rows_sum_to_one) return "its rows do not sum to 1";
-    if (sighting.executions != sightings.front().executions) return "how often it runs depends on the input";
+    if (sighting.folded_heads != sightings.front().folded_heads) {
+      return "batch and heads are one dimension that does not grow with the batch";
+    }
+    ran = ran || sighting.executions > 0;
+  }
+  if (!ran) return "it did not run on the inputs that were tried";
+  if (cross_counts && candidate.relation.relation == Relation::kCross) {
+    return "it is cross attention: its keys are made of another sequence than its queries";
   }
   if (!RE2::PartialMatch(candidate.module_path, pattern))
     return "the manifest's attention_layer_pattern does not match";
@@ -64,6 +95,69 @@ std::string ReasonToSkip(const Candidate& candidate, const std::vector<Sighting>
 
 std::string NameOf(const Candidate& candidate, size_t index) {
   return candidate.module_path.empty() ? absl::StrCat("site.", index) : candidate.module_path;
+}
+
+// Reasons to skip, one a candidate. Reading streams out of a graph may go wrong on a graph nobody foresaw; if
+// it would leave no attention at all, it is not listened to.
+std::vector<std::string> ReasonsToSkip(const std::vector<Candidate>& candidates,
+                                       const std::vector<std::vector<Sighting>>& sightings,
+                                       const RE2& pattern) {
+  for (const bool cross_counts : {true, false}) {
+    std::vector<std::string> reasons;
+    for (size_t i = 0; i < candidates.size(); ++i) {
+      reasons.push_back(ReasonToSkip(candidates[i], sightings[i], pattern, cross_counts));
+    }
+    const bool any =
+        std::any_of(reasons.begin(), reasons.end(), [](const std::string& reason) { return reason.empty(); });
+    if (any || !cross_counts) return reasons;
+  }
+  return {};
+}
+
+bool NeverSeen(const std::vector<Sighting>& sightings) {
+  return std::all_of(sightings.begin(), sightings.end(), [](const Sighting& sighting) {
+    return sighting.executions == 0 && sighting.other_sizes.empty();
+  });
+}
+
+// The run in which a candidate ran most often.
+const Sighting& Running(const std::vector<Sighting>& sightings) {
+  return *std::max_element(sightings.begin(), sightings.end(),
+                           [](const Sighting& a, const Sighting& b) { return a.executions < b.executions; });
+}
+
+// Fills in the order of the sites from those of all candidates.
+void TakeOrder(const std::vector<std::vector<int32_t>>& orders, DiscoveredAttention& found) {
+  for (const std::vector<int32_t>& candidates : orders) {
+    std::vector<int32_t>& order = found.runs.emplace_back();
+    for (const int32_t candidate : candidates) {
+      const int32_t site = found.site_of[candidate];
+      if (site != kNotASite) order.push_back(site);
+    }
+    if (order != found.runs.front()) found.depends_on_input = true;
+    if (order.size() > found.execution_order.size()) found.execution_order = order;
+  }
+}
+
+// Which candidates make the memory that some cross attention reads.
+std::vector<bool> InMemory(const std::vector<Candidate>& candidates, const std::vector<int32_t>& site_of) {
+  std::vector<bool> in_memory(candidates.size(), false);
+  for (size_t i = 0; i < candidates.size(); ++i) {
+    if (site_of[i] != kNotASite || candidates[i].relation.relation != Relation::kCross) continue;
+    for (const size_t other : candidates[i].relation.memory) in_memory[other] = true;
+  }
+  return in_memory;
+}
+
+// Names the two streams of an encoder-decoder model, if it is one: what cross attention reads, and the rest.
+void NameGroups(const std::vector<Candidate>& candidates, DiscoveredAttention& found) {
+  const std::vector<bool> in_memory = InMemory(candidates, found.site_of);
+  if (std::find(in_memory.begin(), in_memory.end(), true) == in_memory.end()) return;
+  for (size_t i = 0; i < candidates.size(); ++i) {
+    const int32_t site = found.site_of[i];
+    if (site == kNotASite || site >= static_cast<int32_t>(found.sites.size())) continue;
+    found.sites[site].group = in_memory[i] ? "encoder" : "decoder";
+  }
 }
 
 }  // namespace
@@ -86,7 +180,7 @@ absl::StatusOr<DiscoveredAttention> DiscoverAttention(const torch::jit::Module& 
   const GraphPlan plan(graph, "attention_discovery");
 
   std::vector<std::vector<Sighting>> sightings(count);  // of each candidate, in each batch
-  std::vector<RecordedLayer> last_run;
+  std::vector<std::vector<int32_t>> orders;             // of candidates, in each batch
   for (const WarmUpBatch& batch : batches) {
     RecordingObserver observer(batch.valid);
     torch::jit::Stack stack{module._ivalue()};
@@ -95,30 +189,41 @@ absl::StatusOr<DiscoveredAttention> DiscoverAttention(const torch::jit::Module& 
     if (!outputs.ok()) return outputs.status();
     const std::vector<Sighting> seen = SightingsOf(observer, count, batch);
     for (size_t i = 0; i < count; ++i) sightings[i].push_back(seen[i]);
-    last_run = observer.layers();
+    std::vector<int32_t>& order = orders.emplace_back();
+    for (const RecordedLayer& layer : observer.layers()) order.push_back(layer.shape.site);
   }
 
   DiscoveredAttention result;
+  result.site_of.assign(count, kNotASite);
+  result.folded_heads.assign(count, 1);
+  const std::vector<std::string> reasons = ReasonsToSkip(inlined.candidates, sightings, expression);
+  std::vector<size_t> unseen;
   for (size_t i = 0; i < count; ++i) {
     const Candidate& candidate = inlined.candidates[i];
-    const std::string reason = ReasonToSkip(candidate, sightings[i], expression);
-    if (!reason.empty()) {
-      result.site_of.push_back(kNotASite);
-      result.skipped.push_back({absl::StrCat(NameOf(candidate, i), " ", candidate.operator_name), reason});
+    if (!reasons[i].empty()) {
+      result.skipped.push_back(
+          {absl::StrCat(NameOf(candidate, i), " ", candidate.operator_name), reasons[i], candidate.source});
+      if (candidate.conditional && NeverSeen(sightings[i])) unseen.push_back(i);
       continue;
     }
-    const auto site = static_cast<int32_t>(result.sites.size());
-    const auto heads = static_cast<int32_t>(sightings[i].front().heads);
-    result.site_of.push_back(site);
-    result.sites.push_back(
-        {site, candidate.module_path.empty() ? absl::StrCat("site.", site) : candidate.module_path,
-         candidate.kind, candidate.operator_name, sightings[i].front().executions, candidate.tap_reason});
-    result.site_heads.push_back(heads);
+    const Sighting& sighting = Running(sightings[i]);
+    AttentionSite& site = result.sites.emplace_back();
+    site.index = static_cast<int32_t>(result.sites.size()) - 1;
+    site.module_path =
+        candidate.module_path.empty() ? absl::StrCat("site.", site.index) : candidate.module_path;
+    site.kind = candidate.kind;
+    site.operator_name = candidate.operator_name;
+    site.executions = sighting.executions;
+    site.tap_reason = candidate.tap_reason;
+    site.source = candidate.source;
+    result.site_of[i] = site.index;
+    result.folded_heads[i] = static_cast<int32_t>(sighting.folded_heads);
+    result.site_heads.push_back(static_cast<int32_t>(sighting.heads * sighting.folded_heads));
   }
-  for (const RecordedLayer& layer : last_run) {
-    const int32_t site = result.site_of[layer.shape.site];
-    if (site != kNotASite) result.execution_order.push_back(site);
-  }
+  NameGroups(inlined.candidates, result);
+  auto beyond = static_cast<int32_t>(result.sites.size());
+  for (const size_t i : unseen) result.site_of[i] = beyond++;
+  TakeOrder(orders, result);
   return result;
 }
 

@@ -20,11 +20,15 @@ struct LayerShape {
   int64_t heads = 0;       // H
   int64_t length = 0;      // S, the padded length of the chunk
   bool in_blocks = false;  // the rows come as they are computed; else the whole [B, H, S, S] exists
+  bool folded = false;     // the model has batch and heads in one dimension
 };
 
 class AttentionObserver {
  public:
   virtual ~AttentionObserver() = default;
+
+  // A site ran, but what it computed is not attention over whole sequences: probabilities of `sizes`.
+  virtual void OtherShape(int32_t /*site*/, at::IntArrayRef /*sizes*/) {}
 
   // Returns whether the rows of this layer are wanted. If not, nothing more is called for it.
   virtual bool BeginLayer(const LayerShape& shape) = 0;

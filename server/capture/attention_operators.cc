@@ -11,18 +11,17 @@
 #include "server/capture/rewrite_attention.h"
 #include "server/capture/scaled_dot_product_attention.h"
 #include "server/capture/score_program.h"
+#include "server/capture/whole_attention.h"
 
 namespace attribution::capture {
 namespace {
-
-// Rows handed over at a time by a tap: a view, so the size bounds only the observer's own temporaries.
-constexpr int64_t kTapRows = 128;
 
 TORCH_LIBRARY(attribution, library) { library.class_<ObserverHandle>("Observer"); }
 
 void RunBlockedAttention(torch::jit::Stack& stack) {
   const auto handle = torch::jit::pop(stack).toCustomClass<ObserverHandle>();
   const bool needs_output = torch::jit::pop(stack).toBool();
+  const int64_t heads = torch::jit::pop(stack).toInt();
   const auto site = static_cast<int32_t>(torch::jit::pop(stack).toInt());
   AttentionInputs inputs;
   inputs.enable_gqa = torch::jit::pop(stack).toBool();
@@ -35,11 +34,20 @@ void RunBlockedAttention(torch::jit::Stack& stack) {
   inputs.query = torch::jit::pop(stack).toTensor();
 
   AttentionObserver& observer = handle->observer();
-  if (!IsSelfAttention(inputs) || !observer.BeginLayer(ShapeOf(inputs, site))) {
+  const auto apart = HeadsApart(inputs, heads);
+  if (!apart.has_value()) observer.OtherShape(site, ProbabilitySizes(inputs));
+  const auto is_wanted = [&] {
+    LayerShape shape = ShapeOf(*apart, site);
+    shape.folded = inputs.query.dim() == 3;
+    return observer.BeginLayer(shape);
+  };
+  if (!apart.has_value() || !is_wanted()) {
     torch::jit::push(stack, needs_output ? PlainAttention(inputs) : at::Tensor());
     return;
   }
-  torch::jit::push(stack, BlockedAttention(inputs, needs_output, observer));
+  at::Tensor output = BlockedAttention(*apart, needs_output, observer);
+  if (needs_output && inputs.query.dim() == 3) output = output.flatten(0, 1);
+  torch::jit::push(stack, std::move(output));
   if (!observer.EndLayer()) handle->Stop();
 }
 
@@ -48,9 +56,10 @@ class EagerAttentionOperator {
  public:
   explicit EagerAttentionOperator(const torch::jit::Node* node)
       : site_(static_cast<int32_t>(node->i(SiteAttribute()))),
+        heads_(node->i(HeadsAttribute())),
         needs_output_(node->i(NeedsOutputAttribute()) != 0),
         num_inputs_(node->inputs().size()),
-        program_(node->g(c10::attr::Subgraph)),
+        program_(node->g(c10::attr::Subgraph), heads_),
         tapped_(Tapped(*node->g(c10::attr::Subgraph)), "eager_attention") {}
 
   void Run(torch::jit::Stack& stack) const {
@@ -69,14 +78,15 @@ class EagerAttentionOperator {
   // The fragment as it was written, with a tap in it: for other shapes than those of self-attention.
   std::shared_ptr<torch::jit::Graph> Tapped(torch::jit::Graph& fragment) const {
     std::shared_ptr<torch::jit::Graph> graph = fragment.copy();
-    TapSoftmax(*graph, CandidateNodes(*graph).front(), site_, graph->inputs().back());
+    TapSoftmax(*graph, CandidateNodes(*graph).front(), site_, heads_, graph->inputs().back());
     return graph;
   }
 
   // Rows that nobody wants to see are computed in blocks too: the whole would take memory.
   at::Tensor Compute(const BoundAttention& bound, ObserverHandle& handle) const {
     const at::Tensor& query = bound.products.query;
-    const LayerShape shape{site_, query.size(0), query.size(1), query.size(2), /*in_blocks=*/true};
+    const LayerShape shape{site_,         query.size(0),      query.size(1),
+                           query.size(2), /*in_blocks=*/true, bound.folded};
     const bool wanted = handle.observer().BeginLayer(shape);
     at::Tensor output;
     if (needs_output_) output = at::empty(bound.output_sizes, query.options());
@@ -91,6 +101,7 @@ class EagerAttentionOperator {
   }
 
   const int32_t site_;
+  const int64_t heads_;
   const bool needs_output_;
   const size_t num_inputs_;
   const ScoreProgram program_;
@@ -105,34 +116,23 @@ torch::jit::Operation MakeEagerAttention(const torch::jit::Node* node) {
 
 void RunTap(torch::jit::Stack& stack) {
   const auto handle = torch::jit::pop(stack).toCustomClass<ObserverHandle>();
+  const int64_t heads = torch::jit::pop(stack).toInt();
   const auto site = static_cast<int32_t>(torch::jit::pop(stack).toInt());
-  at::Tensor probabilities = torch::jit::peek(stack, 0, 1).toTensor();
-  if (probabilities.dim() == 3) probabilities = probabilities.unsqueeze(1);  // [B, S, S]: a single head
-  if (probabilities.dim() != 4 || probabilities.size(2) != probabilities.size(3)) return;
-
-  AttentionObserver& observer = handle->observer();
-  const LayerShape shape{site, probabilities.size(0), probabilities.size(1), probabilities.size(2),
-                         /*in_blocks=*/false};
-  if (!observer.BeginLayer(shape)) return;
-  for (int64_t sequence = 0; sequence < shape.batch; ++sequence) {
-    const at::Tensor rows = probabilities.select(0, sequence);
-    for (int64_t first = 0; first < shape.length; first += kTapRows) {
-      observer.AddRows(sequence, first, rows.narrow(1, first, std::min(kTapRows, shape.length - first)));
-    }
-    observer.EndSequence(sequence);
+  if (!ShowProbabilities(torch::jit::peek(stack, 0, 1).toTensor(), site, heads, handle->observer())) {
+    handle->Stop();
   }
-  if (!observer.EndLayer()) handle->Stop();
 }
 
 void RegisterOperators() {
   static const torch::jit::RegisterOperators operators({
-      torch::jit::Operator("attribution::blocked_attention(Tensor query, Tensor key, Tensor value, Tensor? "
-                           "mask, float dropout, "
-                           "bool is_causal, float? scale, bool enable_gqa, int site, bool needs_output, "
-                           "__torch__.torch.classes.attribution.Observer observer) -> Tensor",
-                           RunBlockedAttention, c10::AliasAnalysisKind::CONSERVATIVE),
+      torch::jit::Operator(
+          "attribution::blocked_attention(Tensor query, Tensor key, Tensor value, Tensor? "
+          "mask, float dropout, "
+          "bool is_causal, float? scale, bool enable_gqa, int site, int heads, bool needs_output, "
+          "__torch__.torch.classes.attribution.Observer observer) -> Tensor",
+          RunBlockedAttention, c10::AliasAnalysisKind::CONSERVATIVE),
       torch::jit::Operator(EagerAttentionSymbol(), MakeEagerAttention, c10::AliasAnalysisKind::CONSERVATIVE),
-      torch::jit::Operator("attribution::tap(Tensor probabilities, int site, "
+      torch::jit::Operator("attribution::tap(Tensor probabilities, int site, int heads, "
                            "__torch__.torch.classes.attribution.Observer observer) -> Tensor",
                            RunTap, c10::AliasAnalysisKind::CONSERVATIVE),
   });
@@ -150,6 +150,8 @@ c10::Symbol BlockedAttentionSymbol() { return c10::Symbol::fromQualString("attri
 c10::Symbol EagerAttentionSymbol() { return c10::Symbol::fromQualString("attribution::eager_attention"); }
 
 c10::Symbol SiteAttribute() { return c10::Symbol::attr("site"); }
+
+c10::Symbol HeadsAttribute() { return c10::Symbol::attr("heads"); }
 
 c10::Symbol NeedsOutputAttribute() { return c10::Symbol::attr("needs_output"); }
 

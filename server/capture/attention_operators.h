@@ -2,12 +2,14 @@
 //
 //   attribution::blocked_attention(Tensor query, Tensor key, Tensor value, Tensor? mask, float dropout, bool
 //   is_causal,
-//       float? scale, bool enable_gqa, int site, bool needs_output, Observer observer) -> Tensor
+//       float? scale, bool enable_gqa, int site, int heads, bool needs_output, Observer observer) -> Tensor
 //     takes the place of aten::scaled_dot_product_attention.
-//   attribution::eager_attention[Subgraph, site, needs_output](…, Observer observer) -> Tensor
+//   attribution::eager_attention[Subgraph, site, heads, needs_output](…, Observer observer) -> Tensor
 //     takes the place of attention that is written out, which it holds as a graph of the same inputs.
-//   attribution::tap(Tensor probabilities, int site, Observer observer) -> Tensor
+//   attribution::tap(Tensor probabilities, int site, int heads, Observer observer) -> Tensor
 //     follows a softmax and hands the same tensor on.
+//
+// Tensors of three dimensions, [B·H, S, …], do not say how many heads there are: `heads` is H, batch first.
 //
 // The observer is an input of the graph, so one graph serves many threads and no operator looks at a hidden
 // global. All are registered as CONSERVATIVE: to the optimiser they have side effects and may alias
@@ -52,8 +54,9 @@ c10::Symbol BlockedAttentionSymbol();
 c10::Symbol EagerAttentionSymbol();
 c10::Symbol TapSymbol();
 
-// Attributes of attribution::eager_attention: the site, and 0 if nobody reads its output.
+// Attributes of attribution::eager_attention: the site, its heads, and 0 if nobody reads its output.
 c10::Symbol SiteAttribute();
+c10::Symbol HeadsAttribute();
 c10::Symbol NeedsOutputAttribute();
 
 // The TorchScript type of ObserverHandle. Registers class and operators at the first call.

@@ -30,11 +30,16 @@ bool IsAnyOf(const Node* node, std::initializer_list<const char*> names) {
   return std::any_of(names.begin(), names.end(), [node](const char* name) { return Is(node, name); });
 }
 
+std::string KindOf(const Node* node) { return node->kind().toQualString(); }
+
 bool IsProduct(const Node* node) { return IsAnyOf(node, {"aten::matmul", "aten::bmm"}); }
 
-bool IsTensor(const Value* value) { return value->type()->isSubtypeOf(*c10::TensorType::get()); }
+// beta · a + alpha · x · y
+bool IsProductAndSum(const Node* node) {
+  return Is(node, "aten::baddbmm") && node->inputs().size() == 5 && !KindOf(node).ends_with('_');
+}
 
-std::string KindOf(const Node* node) { return node->kind().toQualString(); }
+bool IsTensor(const Value* value) { return value->type()->isSubtypeOf(*c10::TensorType::get()); }
 
 // Whether input `index` is left out, None, or a constant floating dtype.
 bool KeepsFloating(const Node* node, size_t index) {
@@ -172,13 +177,25 @@ class Matcher {
       Refuse("its softmax has an unknown dtype");
   }
 
+  void TakeScores(Node* product) {
+    const bool with_sum = IsProductAndSum(product);
+    match_.scores = product;
+    match_.query = product->input(with_sum ? 1 : 0);
+    match_.key = product->input(with_sum ? 2 : 1);
+    path_.push_back(product);
+    if (!with_sum) return;
+    Value* beta = product->input(3);
+    Value* alpha = product->input(4);
+    match_.score_steps.push_back({ScoreOperation::kMultiply, product->output(), alpha, nullptr});
+    match_.score_steps.push_back({ScoreOperation::kAdd, product->output(), product->input(0), beta});
+  }
+
   // Follows the scores back from `value`. Adds the steps in order.
   bool FollowBack(Value* value) {
     Node* node = value->node();
     if (node->owningBlock() != block_) return false;
-    if (IsProduct(node)) {
-      match_.scores = node;
-      path_.push_back(node);
+    if (IsProduct(node) || IsProductAndSum(node)) {
+      TakeScores(node);
       return true;
     }
     const std::vector<Reading> readings = ReadingsOf(node);

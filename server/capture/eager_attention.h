@@ -40,7 +40,9 @@ struct ScoreStep {
 
 // One attention, as it stands in a graph. Pointers are into the graph.
 struct EagerAttention {
-  torch::jit::Node* scores = nullptr;        // the product of query and key
+  torch::jit::Node* scores = nullptr;  // the product of query and key
+  torch::jit::Value* query = nullptr;  // its operands
+  torch::jit::Value* key = nullptr;
   torch::jit::Node* softmax = nullptr;       // over the last dimension
   torch::jit::Node* output = nullptr;        // the product of probabilities and value
   std::vector<ScoreStep> score_steps;        // between scores and softmax

@@ -46,7 +46,8 @@ class Fragment {
 
 }  // namespace
 
-void ReplaceByFragment(Graph& graph, const EagerAttention& attention, int32_t site, Value* observer) {
+void ReplaceByFragment(Graph& graph, const EagerAttention& attention, int32_t site, int64_t heads,
+                       Value* observer) {
   Fragment fragment;
   for (Node* node : attention.nodes) fragment.Copy(node);
   fragment.Inside(observer);
@@ -56,6 +57,7 @@ void ReplaceByFragment(Graph& graph, const EagerAttention& attention, int32_t si
   Node* node = graph.create(EagerAttentionSymbol(), fragment.outside(), 1);
   node->g_(c10::attr::Subgraph, fragment.graph());
   node->i_(SiteAttribute(), site);
+  node->i_(HeadsAttribute(), heads);
   node->i_(NeedsOutputAttribute(), 1);
   node->insertBefore(attention.output);
   node->output()->copyMetadata(attention.output->output());

@@ -13,9 +13,10 @@ namespace attribution::capture {
 
 // Replaces the nodes of `attention` in `graph`. The new node and its fragment have the same inputs: all that
 // the nodes read from outside, constants excepted, and `observer` last, which the fragment does not read.
+// `heads`: those of a sequence if batch and heads are one dimension all the way.
 // REQUIRES: `attention` was recognised, and nothing that its nodes read is changed in place between
 // the first and the last of them (GatherNodes).
-void ReplaceByFragment(torch::jit::Graph& graph, const EagerAttention& attention, int32_t site,
+void ReplaceByFragment(torch::jit::Graph& graph, const EagerAttention& attention, int32_t site, int64_t heads,
                        torch::jit::Value* observer);
 
 }  // namespace attribution::capture

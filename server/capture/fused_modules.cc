@@ -27,7 +27,7 @@ def allowed_cells(mask: Optional[Tensor], mask_type: Optional[int]) -> Optional[
     if mask is None:
         return None
     allowed = torch.logical_not(mask.to(torch.bool))
-    if mask_type == 1:
+    if mask_type is not None and mask_type == 1:
         allowed = allowed.unsqueeze(1).unsqueeze(1)
     return allowed
 

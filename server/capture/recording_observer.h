@@ -1,10 +1,11 @@
 // RecordingObserver writes down what a model's attention looked like in one run: which sites ran, in which
-// order, on what shapes, and whether their rows sum to one. One thread, one run.
+// order, on what shapes, whether their rows sum to one, and what was no attention. One thread, one run.
 #ifndef SERVER_CAPTURE_RECORDING_OBSERVER_H_
 #define SERVER_CAPTURE_RECORDING_OBSERVER_H_
 
 #include <ATen/core/Tensor.h>
 
+#include <map>
 #include <mutex>
 #include <vector>
 
@@ -28,6 +29,7 @@ class RecordingObserver : public AttentionObserver {
   // `valid`: [B, S] bool on the CPU. Layers of other shapes are recorded without looking at their rows.
   explicit RecordingObserver(at::Tensor valid) : valid_(std::move(valid)) {}
 
+  void OtherShape(int32_t site, at::IntArrayRef sizes) override { other_shapes_[site] = sizes.vec(); }
   bool BeginLayer(const LayerShape& shape) override;
   void AddRows(int64_t sequence, int64_t first_row, const at::Tensor& probabilities) override;
   void EndSequence(int64_t) override {}
@@ -35,9 +37,13 @@ class RecordingObserver : public AttentionObserver {
 
   const std::vector<RecordedLayer>& layers() const { return layers_; }
 
+  // Of each site that computed something else than attention, the sizes that it had last.
+  const std::map<int32_t, std::vector<int64_t>>& other_shapes() const { return other_shapes_; }
+
  private:
   at::Tensor valid_;
-  std::mutex mutex_;                   // of blocks that come at once
+  std::mutex mutex_;  // of blocks that come at once
+  std::map<int32_t, std::vector<int64_t>> other_shapes_;
   std::vector<RecordedLayer> layers_;  // the last one is guarded by mutex_ while rows come
 };
 

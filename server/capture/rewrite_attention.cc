@@ -21,9 +21,9 @@ constexpr size_t kIsCausalInput = 5;
 constexpr size_t kScaleInput = 6;
 constexpr size_t kEnableGqaInput = 7;
 // Inputs of attribution::blocked_attention beyond those.
-constexpr size_t kNeedsOutputInput = 9;
+constexpr size_t kNeedsOutputInput = 10;
 
-void ReplaceFused(Graph& graph, Node* fused, int32_t site, Value* observer) {
+void ReplaceFused(Graph& graph, Node* fused, int32_t site, int64_t heads, Value* observer) {
   torch::jit::WithInsertPoint before(fused);
   Node* blocked = graph.create(BlockedAttentionSymbol(), fused->inputs(), 1);
   const size_t given = fused->inputs().size();
@@ -32,6 +32,7 @@ void ReplaceFused(Graph& graph, Node* fused, int32_t site, Value* observer) {
   if (given <= kScaleInput) blocked->addInput(graph.insertConstant(torch::jit::IValue()));
   if (given <= kEnableGqaInput) blocked->addInput(graph.insertConstant(false));
   blocked->addInput(graph.insertConstant(static_cast<int64_t>(site)));
+  blocked->addInput(graph.insertConstant(heads));
   blocked->addInput(graph.insertConstant(true));
   blocked->addInput(observer);
   graph.insertNode(blocked);
@@ -54,29 +55,33 @@ void SkipUnreadOutputs(Graph& graph, Block* block) {
 
 }  // namespace
 
-void TapSoftmax(Graph& graph, Node* softmax, int32_t site, Value* observer) {
+void TapSoftmax(Graph& graph, Node* softmax, int32_t site, int64_t heads, Value* observer) {
   torch::jit::WithInsertPoint after(softmax->next());
   Value* site_constant = graph.insertConstant(static_cast<int64_t>(site));
-  Node* tap = graph.create(TapSymbol(), {softmax->output(), site_constant, observer}, 1);
+  Value* heads_constant = graph.insertConstant(heads);
+  Node* tap = graph.create(TapSymbol(), {softmax->output(), site_constant, heads_constant, observer}, 1);
   graph.insertNode(tap);
   tap->output()->copyMetadata(softmax->output());
   softmax->output()->replaceAllUsesAfterNodeWith(tap, tap->output());
 }
 
-void RewriteAttention(Graph& graph, const std::vector<int32_t>& site_of, const std::vector<bool>& in_blocks) {
+void RewriteAttention(Graph& graph, const std::vector<int32_t>& site_of, const std::vector<bool>& in_blocks,
+                      const std::vector<int32_t>& heads) {
   const std::vector<Node*> candidates = CandidateNodes(graph);
-  TORCH_CHECK(
-      candidates.size() == site_of.size() && (in_blocks.empty() || candidates.size() == in_blocks.size()),
-      "The graph holds ", candidates.size(), " candidates, ", site_of.size(), " are named.");
+  TORCH_CHECK(candidates.size() == site_of.size() &&
+                  (in_blocks.empty() || candidates.size() == in_blocks.size()) &&
+                  (heads.empty() || candidates.size() == heads.size()),
+              "The graph holds ", candidates.size(), " candidates, ", site_of.size(), " are named.");
   Value* observer = graph.addInput("observer")->setType(ObserverType());
   for (size_t i = 0; i < candidates.size(); ++i) {
     if (site_of[i] == kNotASite) continue;
+    const int64_t folded_heads = heads.empty() ? 1 : heads[i];
     if (candidates[i]->kind() == c10::Symbol::fromQualString("aten::scaled_dot_product_attention")) {
-      ReplaceFused(graph, candidates[i], site_of[i], observer);
+      ReplaceFused(graph, candidates[i], site_of[i], folded_heads, observer);
     } else if (!in_blocks.empty() && in_blocks[i]) {
-      ReplaceByFragment(graph, MatchEagerAttention(candidates[i]), site_of[i], observer);
+      ReplaceByFragment(graph, MatchEagerAttention(candidates[i]), site_of[i], folded_heads, observer);
     } else {
-      TapSoftmax(graph, candidates[i], site_of[i], observer);
+      TapSoftmax(graph, candidates[i], site_of[i], folded_heads, observer);
     }
   }
   graph.lint();

@@ -45,9 +45,29 @@ class SequenceMask {
 
 }  // namespace
 
-bool IsSelfAttention(const AttentionInputs& inputs) {
-  return inputs.query.dim() == 4 && inputs.key.dim() == 4 && inputs.value.dim() == 4 &&
-         inputs.query.size(2) == inputs.key.size(2) && inputs.query.size(0) == inputs.key.size(0);
+std::optional<AttentionInputs> HeadsApart(const AttentionInputs& inputs, int64_t heads) {
+  const int64_t rank = inputs.query.dim();
+  if ((rank != 3 && rank != 4) || inputs.key.dim() != rank || inputs.value.dim() != rank ||
+      inputs.query.size(-2) != inputs.key.size(-2) || inputs.query.size(0) != inputs.key.size(0)) {
+    return std::nullopt;
+  }
+  if (rank == 4) return inputs;
+  const int64_t groups = inputs.query.size(0);
+  if (groups % heads != 0 || inputs.value.size(0) != groups) return std::nullopt;
+  AttentionInputs apart = inputs;
+  for (at::Tensor* tensor : {&apart.query, &apart.key, &apart.value}) {
+    *tensor = tensor->unflatten(0, {-1, heads});
+  }
+  if (!inputs.mask.has_value() || inputs.mask->dim() < 3) return apart;
+  if (inputs.mask->dim() != 3) return std::nullopt;
+  apart.mask = inputs.mask->size(0) == 1 ? inputs.mask->unsqueeze(0) : inputs.mask->unflatten(0, {-1, heads});
+  return apart;
+}
+
+std::vector<int64_t> ProbabilitySizes(const AttentionInputs& inputs) {
+  std::vector<int64_t> sizes = inputs.query.sizes().vec();
+  if (!sizes.empty()) sizes.back() = inputs.key.dim() < 2 ? 1 : inputs.key.size(-2);
+  return sizes;
 }
 
 LayerShape ShapeOf(const AttentionInputs& inputs, int32_t site) {

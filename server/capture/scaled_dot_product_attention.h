@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 #include "server/capture/attention_observer.h"
 
@@ -23,10 +24,14 @@ struct AttentionInputs {
   bool enable_gqa = false;
 };
 
-// Whether the operator is self-attention over one batch of sequences: rank 4 and S = T.
-bool IsSelfAttention(const AttentionInputs& inputs);
+// The inputs in four dimensions if they are attention over whole sequences, that is S = T and a mask that
+// broadcasts; else nothing. Of three dimensions, [B·H, S, D], the first is parted into B and `heads`.
+std::optional<AttentionInputs> HeadsApart(const AttentionInputs& inputs, int64_t heads);
 
-// B, H and S of the operator. REQUIRES: IsSelfAttention(inputs).
+// The sizes of the probabilities: those of the query, the last one T.
+std::vector<int64_t> ProbabilitySizes(const AttentionInputs& inputs);
+
+// B, H and S of the operator. REQUIRES: `inputs` come from HeadsApart.
 LayerShape ShapeOf(const AttentionInputs& inputs, int32_t site);
 
 // What the original operator computes: [B, H, S, V].
@@ -34,7 +39,7 @@ at::Tensor PlainAttention(const AttentionInputs& inputs);
 
 // Computes attention, [B, H, S, V], and shows every block of probabilities to `observer` by AddRows. A row
 // that the mask leaves empty becomes zero, as in ATen. Scores and softmax of half-precision models are
-// float32. Returns an undefined tensor unless `needs_output`. REQUIRES: IsSelfAttention(inputs).
+// float32. Returns an undefined tensor unless `needs_output`. REQUIRES: `inputs` come from HeadsApart.
 at::Tensor BlockedAttention(const AttentionInputs& inputs, bool needs_output, AttentionObserver& observer);
 
 }  // namespace attribution::capture

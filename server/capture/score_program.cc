@@ -1,6 +1,6 @@
 // Binding walks through the fragment with the shape of the scores in hand, [B, H, S, T] or, with batch and
 // heads folded into one dimension, [G, S, T]. Somewhere on the way the scores must be square and have their
-// heads apart, which tells B and H; if they never have, G are sequences of a single head. Every operand is
+// heads apart, which tells B and H; if they never have, H is what was found out at load. Every operand is
 // then brought to four dimensions, of which each is 1 or the scores' own, so that a sequence and rows of it
 // can be cut out.
 //
@@ -299,7 +299,8 @@ RowSoftmax BoundAttention::SoftmaxOf(int64_t sequence) const {
   };
 }
 
-ScoreProgram::ScoreProgram(std::shared_ptr<torch::jit::Graph> fragment) : fragment_(std::move(fragment)) {
+ScoreProgram::ScoreProgram(std::shared_ptr<torch::jit::Graph> fragment, int64_t heads)
+    : fragment_(std::move(fragment)), heads_(heads) {
   const std::vector<Node*> candidates = CandidateNodes(*fragment_);
   TORCH_CHECK(candidates.size() == 1, "A fragment holds one softmax, this one ", candidates.size(), ".");
   attention_ = MatchEagerAttention(candidates.front());
@@ -308,8 +309,8 @@ ScoreProgram::ScoreProgram(std::shared_ptr<torch::jit::Graph> fragment) : fragme
 
 std::optional<BoundAttention> ScoreProgram::Bind(at::ArrayRef<IValue> stack) const {
   Call call(stack);
-  const at::Tensor query = call.ValueOf(attention_.scores->input(0))->toTensor();
-  const at::Tensor key = call.ValueOf(attention_.scores->input(1))->toTensor();
+  const at::Tensor query = call.ValueOf(attention_.query)->toTensor();
+  const at::Tensor key = call.ValueOf(attention_.key)->toTensor();
   const at::Tensor value = call.ValueOf(attention_.output->input(1))->toTensor();
   const int64_t rank = query.dim();
   if ((rank != 3 && rank != 4) || key.dim() != rank || !query.is_floating_point()) return std::nullopt;
@@ -326,7 +327,9 @@ std::optional<BoundAttention> ScoreProgram::Bind(at::ArrayRef<IValue> stack) con
   if (dimension != -1 && dimension + 1 != static_cast<int64_t>(walk.sizes.size())) return std::nullopt;
   call.SetSizes(attention_.softmax->output(), walk.sizes);
   if (!walk.Take(attention_.probability_steps, nullptr)) return std::nullopt;
-  const auto [batch, heads] = walk.heads_apart.value_or(std::pair<int64_t, int64_t>(query.size(0), 1));
+  if (!walk.heads_apart.has_value() && query.size(0) % heads_ != 0) return std::nullopt;
+  const auto [batch, heads] =
+      walk.heads_apart.value_or(std::pair<int64_t, int64_t>(query.size(0) / heads_, heads_));
   if (batch * heads != Product(walk.sizes, walk.sizes.size() - 2)) return std::nullopt;
 
   Sizes value_sizes = walk.sizes;
@@ -336,6 +339,7 @@ std::optional<BoundAttention> ScoreProgram::Bind(at::ArrayRef<IValue> stack) con
   BoundAttention bound;
   bound.products = {Apart(query, batch, heads), Apart(key, batch, heads), Apart(value, batch, heads), 1};
   bound.output_sizes = value_sizes;
+  bound.folded = !walk.heads_apart.has_value();
   for (size_t i = 0; i < attention_.score_steps.size(); ++i) {
     const ScoreStep& step = attention_.score_steps[i];
     if (step.operation == ScoreOperation::kReshape) continue;

@@ -22,6 +22,7 @@ namespace attribution::capture {
 struct BoundAttention {
   AttentionProducts products;
   std::vector<int64_t> output_sizes;  // of the output: batch and heads may be one dimension
+  bool folded = false;                // they are, all the way
 
   // `output`, of those sizes, as [B, H, S, V].
   at::Tensor HeadsApart(const at::Tensor& output) const;
@@ -41,8 +42,9 @@ struct BoundAttention {
 
 class ScoreProgram {
  public:
-  // `fragment` holds one eager attention. Its inputs are the stack of a call.
-  explicit ScoreProgram(std::shared_ptr<torch::jit::Graph> fragment);
+  // `fragment` holds one eager attention. Its inputs are the stack of a call. `heads`: of a sequence, should
+  // batch and heads be one dimension all the way.
+  ScoreProgram(std::shared_ptr<torch::jit::Graph> fragment, int64_t heads);
 
   // Binds the first inputs of the fragment in `stack`. Returns nothing if the call is not self-attention over
   // whole sequences, or if an operand does not fit the scores as they are when it is applied.
@@ -50,6 +52,7 @@ class ScoreProgram {
 
  private:
   const std::shared_ptr<torch::jit::Graph> fragment_;
+  const int64_t heads_;
   EagerAttention attention_;
 };
 

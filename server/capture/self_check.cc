@@ -71,21 +71,21 @@ absl::Status CompareOutputs(const torch::jit::Stack& actual, const torch::jit::S
   return absl::OkStatus();
 }
 
-absl::Status CheckLayers(const RecordingObserver& observer, const DiscoveredAttention& attention) {
+absl::Status CheckLayers(const RecordingObserver& observer, const std::vector<AttentionSite>& sites,
+                         const std::vector<int32_t>& order) {
   const std::vector<RecordedLayer>& layers = observer.layers();
   const auto same_site = [](const RecordedLayer& layer, int32_t site) { return layer.shape.site == site; };
-  if (!std::equal(layers.begin(), layers.end(), attention.execution_order.begin(),
-                  attention.execution_order.end(), same_site)) {
+  if (!std::equal(layers.begin(), layers.end(), order.begin(), order.end(), same_site)) {
     return absl::FailedPreconditionError(
         absl::StrCat("The rewritten model does not show every attention layer. It shows ", layers.size(),
-                     " of ", attention.execution_order.size(), ". ", kWayOut));
+                     " of ", order.size(), ". ", kWayOut));
   }
   for (size_t i = 0; i < layers.size(); ++i) {
     if (!(layers[i].row_sum_error <= layers[i].row_sum_tolerance())) {
       return absl::FailedPreconditionError(
           absl::StrCat("The attention of a layer is not a probability distribution. Rows of layer ", i, " (",
-                       attention.sites[layers[i].shape.site].module_path, ") are off 1 by ",
-                       layers[i].row_sum_error, ". ", kWayOut));
+                       sites[layers[i].shape.site].module_path, ") are off 1 by ", layers[i].row_sum_error,
+                       ". ", kWayOut));
     }
   }
   return absl::OkStatus();
@@ -101,18 +101,19 @@ bool AllFinite(const torch::jit::Stack& outputs) {
 
 absl::StatusOr<std::vector<RecordedLayer>> CheckRewrittenGraph(
     const torch::jit::Module& module, const GraphPlan& rewritten, const GraphPlan& cut,
-    const DiscoveredAttention& attention, const WarmUpBatch& batch, const torch::jit::Stack& expected) {
+    const std::vector<AttentionSite>& sites, const std::vector<int32_t>& order, const WarmUpBatch& batch,
+    const torch::jit::Stack& expected) {
   torch::jit::Stack stack{module._ivalue()};
   stack.insert(stack.end(), batch.inputs.begin(), batch.inputs.end());
   RecordingObserver whole(batch.valid);
   const auto outputs = rewritten.Run(stack, &whole);
   if (!outputs.ok()) return outputs.status();
   if (absl::Status status = CompareOutputs(*outputs, expected); !status.ok()) return status;
-  if (absl::Status status = CheckLayers(whole, attention); !status.ok()) return status;
+  if (absl::Status status = CheckLayers(whole, sites, order); !status.ok()) return status;
   RecordingObserver shortened(batch.valid);
   const auto none = cut.Run(stack, &shortened);
   if (!none.ok()) return none.status();
-  if (absl::Status status = CheckLayers(shortened, attention); !status.ok()) return status;
+  if (absl::Status status = CheckLayers(shortened, sites, order); !status.ok()) return status;
   return shortened.layers();
 }
 

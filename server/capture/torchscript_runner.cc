@@ -205,15 +205,15 @@ absl::StatusOr<std::unique_ptr<ModelRunner>> Load(const std::string& path, const
   if (!attention.ok()) return attention.status();
 
   const auto rewritten = inlined.graph->copy();
-  RewriteAttention(*rewritten, attention->site_of, inlined.EagerInBlocks());
+  RewriteAttention(*rewritten, attention->site_of, inlined.EagerInBlocks(), attention->folded_heads);
   FuseGelu(*rewritten);
   const auto cut = rewritten->copy();
   CutAfterLastSite(*cut);
   const GraphPlan whole_plan(rewritten, "attention_observed");
   GraphPlan plan(cut, "attention_observed_and_cut");
   for (size_t i = 0; i < original->batches.size(); ++i) {
-    const auto layers =
-        CheckRewrittenGraph(module, whole_plan, plan, *attention, original->batches[i], original->outputs[i]);
+    const auto layers = CheckRewrittenGraph(module, whole_plan, plan, attention->sites, attention->runs[i],
+                                            original->batches[i], original->outputs[i]);
     if (!layers.ok()) return layers.status();
     NoteTaps(*layers, attention->sites);
   }
@@ -221,6 +221,7 @@ absl::StatusOr<std::unique_ptr<ModelRunner>> Load(const std::string& path, const
   description.sites = std::move(attention->sites);
   description.skipped = std::move(attention->skipped);
   description.execution_order = std::move(attention->execution_order);
+  description.layers_depend_on_input = attention->depends_on_input;
   description.site_heads = std::move(attention->site_heads);
   for (const int32_t heads : description.site_heads)
     description.num_heads = std::max(description.num_heads, heads);
