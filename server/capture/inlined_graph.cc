@@ -148,6 +148,7 @@ InlinedGraph InlineForward(const torch::jit::Module& module) {
   Inliner inliner(inlined.graph->inputs().at(0));
   inliner.InlineBlock(inlined.graph->block(), "");
   inlined.as_written = inlined.graph->copy();
+  FoldFixedValues(module, inlined.graph);
   PadNestedTensors(*inlined.graph);
   TakeApartFusedModules(*inlined.graph, [&inliner](const Node* node, const Value* weights) {
     inliner.BelongsToHolderOf(node, weights);

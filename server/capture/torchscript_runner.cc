@@ -31,6 +31,7 @@
 #include "server/capture/model_runner.h"
 #include "server/capture/rewrite_attention.h"
 #include "server/capture/self_check.h"
+#include "server/capture/torch_message.h"
 #include "server/capture/warm_up.h"
 #include "server/memory/allocation_counter.h"
 #include "server/memory/out_of_memory.h"
@@ -255,10 +256,10 @@ absl::StatusOr<std::unique_ptr<ModelRunner>> LoadTorchScript(const std::string& 
     return runner;
   } catch (const std::exception& error) {
     if (memory::IsOutOfMemory(error)) return MemoryRanOut();
-    const std::string what = error.what();
-    return absl::FailedPreconditionError(absl::StrCat(
-        "The file is not a TorchScript model that can be read. Torch says: ", what.substr(0, what.find('\n')),
-        ". Export it again."));
+    return WithLogDetail(absl::FailedPreconditionError(absl::StrCat(
+                             "The file is not a TorchScript model that can be read. Torch says: ",
+                             ReadTorchMessage(error.what()).Text(), ". Export it again.")),
+                         error.what());
   }
 }
 
