@@ -217,6 +217,7 @@ absl::StatusOr<DiscoveredAttention> DiscoverAttention(const torch::jit::Module& 
     site.tap_reason = candidate.tap_reason;
     site.source = candidate.source;
     result.site_of[i] = site.index;
+    result.depends_on_input = result.depends_on_input || candidate.loops_by_input;
     result.folded_heads[i] = static_cast<int32_t>(sighting.folded_heads);
     result.site_heads.push_back(static_cast<int32_t>(sighting.heads * sighting.folded_heads));
   }

@@ -76,6 +76,12 @@ std::optional<int64_t> IndexOf(const Value* value) {
   return torch::jit::constant_as<int64_t>(node->input(1));
 }
 
+// Whether a node makes new features: scores are never projected, the logits of a gate or a classifier are.
+bool IsProjection(const Node* node) {
+  return Is(node, "aten::linear") || Is(node, "aten::addmm") || Is(node, "aten::mm") ||
+         Is(node, "aten::layer_norm") || OperandsOf(node).has_value();
+}
+
 class Streams {
  public:
   explicit Streams(const Graph& graph) {
@@ -113,7 +119,7 @@ class Streams {
       const Node* node = value->node();
       if (depends_.count(value) == 0 || !seen.insert(value).second) continue;
       if (MixesTwo(node)) return OperandsOf(node);
-      if (node->kind() == c10::prim::Param || IsFused(node) || IsSoftmax(node)) continue;
+      if (node->kind() == c10::prim::Param || IsFused(node) || IsSoftmax(node) || IsProjection(node)) continue;
       for (const Value* source : SourcesOf(value)) queue.push_back(source);
     }
     return std::nullopt;

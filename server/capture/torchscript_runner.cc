@@ -6,10 +6,10 @@
 //   3. run the original on made-up batches, then with every candidate observed: what ran over the sequences
 //   is a site
 //   4. rewrite the sites and written-out GELU, cut what follows the last site, and check both graphs against
-//   the original
+//   the original; without a site, look for attention in what the original returns
 //   5. measure what a forward pass allocates
 //
-// Only the cut graph is kept.
+// Only the cut graph is kept, or the original if it returns its attention.
 #include <ATen/ATen.h>
 #include <re2/re2.h>
 #include <torch/csrc/jit/ir/constants.h>
@@ -29,6 +29,7 @@
 #include "server/capture/inlined_graph.h"
 #include "server/capture/input_limits.h"
 #include "server/capture/model_runner.h"
+#include "server/capture/returned_attention.h"
 #include "server/capture/rewrite_attention.h"
 #include "server/capture/self_check.h"
 #include "server/capture/torch_message.h"
@@ -58,8 +59,12 @@ class IndifferentObserver : public AttentionObserver {
 
 class TorchScriptRunner : public ModelRunner {
  public:
-  TorchScriptRunner(torch::jit::Module module, GraphPlan plan, ModelDescription description)
-      : module_(std::move(module)), plan_(std::move(plan)), description_(std::move(description)) {}
+  TorchScriptRunner(torch::jit::Module module, GraphPlan plan, ModelDescription description,
+                    std::optional<ReturnedAttention> returned)
+      : module_(std::move(module)),
+        plan_(std::move(plan)),
+        description_(std::move(description)),
+        returned_(std::move(returned)) {}
 
   const ModelDescription& description() const override { return description_; }
 
@@ -68,7 +73,10 @@ class TorchScriptRunner : public ModelRunner {
       std::vector<at::Tensor> on_device;
       on_device.reserve(inputs.size());
       for (const at::Tensor& input : inputs) on_device.push_back(input.to(description_.device));
-      return plan_.Run(StackOf(module_, on_device), &observer).status();
+      if (!returned_.has_value()) return plan_.Run(StackOf(module_, on_device), &observer).status();
+      auto outputs = plan_.Run(StackOf(module_, on_device), nullptr);
+      if (outputs.ok()) ShowReturnedAttention(*returned_, *std::move(outputs), observer);
+      return outputs.status();
     } catch (const std::exception& error) {
       return ModelError(error);
     }
@@ -78,6 +86,7 @@ class TorchScriptRunner : public ModelRunner {
   torch::jit::Module module_;
   GraphPlan plan_;
   ModelDescription description_;
+  std::optional<ReturnedAttention> returned_;  // the plan is then the original
 };
 
 // Batches of the warm-up shapes on which the original runs, and what it gave.
@@ -164,10 +173,13 @@ int64_t ResidentBytes(const torch::jit::Module& module, const torch::jit::Graph&
 // each. On the short runs at load other tensors are larger and hide them.
 double LeastBytesPerCell(const ModelDescription& description) {
   constexpr double kMatricesTogether = 3;
-  for (const AttentionSite& site : description.sites) {
-    if (site.kind == SiteKind::kTapped) return kMatricesTogether * description.num_heads * sizeof(float);
+  double matrices = 0;  // of one head, beside each other
+  for (size_t i = 0; i < description.sites.size(); ++i) {
+    const SiteKind kind = description.sites[i].kind;
+    if (kind == SiteKind::kTapped) matrices = std::max(matrices, kMatricesTogether * description.num_heads);
+    if (kind == SiteKind::kReturned) matrices += description.site_heads[i];
   }
-  return 0;
+  return matrices * sizeof(float);
 }
 
 // The graph promises blocks, shapes may not allow them.
@@ -178,6 +190,23 @@ void NoteTaps(const std::vector<RecordedLayer>& layers, std::vector<AttentionSit
     site.kind = SiteKind::kTapped;
     site.tap_reason = "its operands do not have the shape of its scores";
   }
+}
+
+// Takes what the model returns for its sites, if that is attention.
+std::optional<ReturnedAttention> TakeReturned(const Original& original, const std::string& pattern,
+                                              ModelDescription& description) {
+  ReturnedAttention returned = FindReturnedAttention(original.batches, original.outputs);
+  std::erase_if(returned.layers,
+                [&pattern](const ReturnedLayer& layer) { return !RE2::PartialMatch(layer.path, pattern); });
+  if (returned.layers.empty()) return std::nullopt;
+  for (const ReturnedLayer& layer : returned.layers) {
+    const auto index = static_cast<int32_t>(description.sites.size());
+    description.sites.push_back({index, layer.path, SiteKind::kReturned, "output", 1});
+    description.execution_order.push_back(index);
+    description.site_heads.push_back(layer.heads);
+  }
+  description.one_sequence_at_a_time = returned.one_sequence_at_a_time;
+  return returned;
 }
 
 absl::StatusOr<std::unique_ptr<ModelRunner>> Load(const std::string& path, const LoadOptions& options) {
@@ -224,9 +253,14 @@ absl::StatusOr<std::unique_ptr<ModelRunner>> Load(const std::string& path, const
   description.execution_order = std::move(attention->execution_order);
   description.layers_depend_on_input = attention->depends_on_input;
   description.site_heads = std::move(attention->site_heads);
+  std::optional<ReturnedAttention> returned;
+  if (description.sites.empty()) {
+    returned = TakeReturned(*original, options.attention_layer_pattern, description);
+    if (returned.has_value()) plan = GraphPlan(inlined.as_written, "original");
+  }
   for (const int32_t heads : description.site_heads)
     description.num_heads = std::max(description.num_heads, heads);
-  auto unmeasured = std::make_unique<TorchScriptRunner>(module, plan, description);
+  auto unmeasured = std::make_unique<TorchScriptRunner>(module, plan, description, returned);
   const auto cost =
       FitActivationCost([&](int64_t batch, int64_t length) { return PeakBytes(*unmeasured, batch, length); },
                         description.max_sequence_length);
@@ -234,7 +268,8 @@ absl::StatusOr<std::unique_ptr<ModelRunner>> Load(const std::string& path, const
   description.activation_cost = *cost;
   description.activation_cost.bytes_per_cell =
       std::max(description.activation_cost.bytes_per_cell, LeastBytesPerCell(description));
-  return std::make_unique<TorchScriptRunner>(std::move(module), std::move(plan), std::move(description));
+  return std::make_unique<TorchScriptRunner>(std::move(module), std::move(plan), std::move(description),
+                                             std::move(returned));
 }
 
 absl::Status MemoryRanOut() {

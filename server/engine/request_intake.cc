@@ -213,8 +213,8 @@ absl::StatusOr<PreparedRequest> PrepareRequest(AttributionRequest request, const
   if (absl::Status status = CheckRowIndices(request.output.rows.indices, input->sequences); !status.ok())
     return status;
   SortOnce(request.output.rows.indices);
-  return PreparedRequest{std::move(model), std::move(input->sequences), *std::move(options),
-                         std::move(request.output), *std::move(layers)};
+  return PreparedRequest{std::move(model),          std::move(input->sequences), *std::move(options),
+                         std::move(request.output), *std::move(layers),          std::move(request.options)};
 }
 
 }  // namespace attribution::engine

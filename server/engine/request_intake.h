@@ -29,6 +29,7 @@ struct PreparedRequest {
   ResolvedOptions options;
   OutputSelection output;  // row indices ascending, each once
   LayerSelection layers;
+  AttributionOptions asked_options = {};  // before they were resolved
 };
 
 // Checks `request` against `model`; texts become token ids, and with include_padding every sequence becomes
