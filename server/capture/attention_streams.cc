@@ -119,7 +119,8 @@ class Streams {
       const Node* node = value->node();
       if (depends_.count(value) == 0 || !seen.insert(value).second) continue;
       if (MixesTwo(node)) return OperandsOf(node);
-      if (node->kind() == c10::prim::Param || IsFused(node) || IsSoftmax(node) || IsProjection(node)) continue;
+      if (node->kind() == c10::prim::Param || IsFused(node) || IsSoftmax(node) || IsProjection(node))
+        continue;
       for (const Value* source : SourcesOf(value)) queue.push_back(source);
     }
     return std::nullopt;

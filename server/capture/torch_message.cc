@@ -25,7 +25,7 @@ std::string TorchMessage::Text() const {
 }
 
 TorchMessage ReadTorchMessage(std::string_view what) {
-  static const RE2 place("File \"(?:[^\"\n]*/)?([^\"/\n]+)\", line (\\d+)");
+  static const RE2 place("File \"(?:[^\"\n]*/)?([^\"/<\n]+)\", line (\\d+)");
   TorchMessage message{std::string(OwnMessage(what)), ""};
   re2::StringPiece rest(what.data(), what.size());
   std::string file;

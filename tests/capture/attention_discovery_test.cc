@@ -105,13 +105,42 @@ TEST(AttentionDiscoveryTest, PatternThatDoesNotCompileIsRefused) {
               HasSubstr("The manifest's attention_layer_pattern does not compile."));
 }
 
-TEST(AttentionDiscoveryTest, CrossAttentionIsSkipped) {
-  EXPECT_THAT(ReasonToSkip("    k = q[:, :, :5]\n    x = x + torch.scaled_dot_product_attention(q, k, k)\n"),
-              HasSubstr("queries and keys differ in length"));
+TEST(AttentionDiscoveryTest, AttentionOverFewerKeysIsSkipped) {
+  EXPECT_EQ(ReasonToSkip("    k = q[:, :, :5]\n    x = x + torch.scaled_dot_product_attention(q, k, k)\n"),
+            "its probabilities [1, 1, 8, 5] are not square [B, H, S, S] matrices");
 }
 
-TEST(AttentionDiscoveryTest, SoftmaxThatIsNotSquareIsSkipped) {
-  EXPECT_THAT(ReasonToSkip("    x = torch.softmax(x, -1)\n"), HasSubstr("not square"));
+TEST(AttentionDiscoveryTest, PrefixIsSkipped) {
+  EXPECT_THAT(ReasonToSkip("    k = torch.cat([torch.ones([q.size(0), 1, 2, 8]), q], 2)\n"
+                           "    x = x + torch.scaled_dot_product_attention(q, k, k)\n"),
+              HasSubstr("[1, 1, 8, 10]: it reads a key-value prefix or a cache"));
+}
+
+TEST(AttentionDiscoveryTest, CrossAttentionIsSkippedThoughItIsSquare) {
+  const std::string memory = "    m = torch.scaled_dot_product_attention(torch.cos(q), torch.cos(q), q)\n";
+  const auto attention =
+      Discover(ModelWith(memory + "    x = x + torch.scaled_dot_product_attention(q, m, m)\n"));
+  ASSERT_TRUE(attention.ok()) << attention.status();
+  EXPECT_THAT(attention->site_of, ElementsAre(0, 1, kNotASite));
+  ASSERT_EQ(attention->skipped.size(), 1);
+  EXPECT_THAT(attention->skipped[0].reason, HasSubstr("it is cross attention"));
+  EXPECT_EQ(attention->sites[0].group, "decoder");
+  EXPECT_EQ(attention->sites[1].group, "encoder");
+}
+
+TEST(AttentionDiscoveryTest, SoftmaxThatIsNoAttentionIsSkipped) {
+  EXPECT_THAT(ReasonToSkip("    x = torch.softmax(x, -1)\n"), HasSubstr("a softmax over 8 values"));
+}
+
+// [B·H, S, S] all the way: what does not grow with B is the number of heads.
+TEST(AttentionDiscoveryTest, HeadsThatNeverComeApartAreCounted) {
+  const auto attention =
+      Discover(ModelWith("    f = torch.cat([q, q * 0.5, q * 2], 1).reshape([-1, q.size(2), 8])\n"
+                         "    p = torch.softmax(torch.bmm(f, f.transpose(1, 2)), -1)\n"
+                         "    x = x + torch.bmm(p, f).sum()\n"));
+  ASSERT_TRUE(attention.ok()) << attention.status();
+  EXPECT_THAT(attention->site_heads, ElementsAre(1, 3));
+  EXPECT_THAT(attention->folded_heads, ElementsAre(1, 3));
 }
 
 TEST(AttentionDiscoveryTest, SoftmaxOfThreeDimensionsIsASingleHead) {
@@ -147,22 +176,33 @@ TEST(AttentionDiscoveryTest, SoftmaxAlongAnotherDimensionIsSkipped) {
               HasSubstr("rows do not sum to 1"));
 }
 
-TEST(AttentionDiscoveryTest, BranchThatDidNotRunIsSkipped) {
-  EXPECT_THAT(ReasonToSkip(
-                  "    if input_ids.size(0) > 5:\n        x = torch.scaled_dot_product_attention(x, x, x)\n"),
-              HasSubstr("did not run"));
+// It has a number, so that it does not run unseen.
+TEST(AttentionDiscoveryTest, BranchThatDidNotRunIsNoSite) {
+  const auto attention = Discover(
+      ModelWith("    if input_ids.size(0) > 5:\n        x = torch.scaled_dot_product_attention(x, x, x)\n"));
+  ASSERT_TRUE(attention.ok()) << attention.status();
+  EXPECT_EQ(attention->sites.size(), 1);
+  EXPECT_THAT(attention->site_of, ElementsAre(0, 1));
+  ASSERT_EQ(attention->skipped.size(), 1);
+  EXPECT_EQ(attention->skipped[0].reason, "it did not run on the inputs that were tried");
+  EXPECT_FALSE(attention->depends_on_input);
 }
 
-TEST(AttentionDiscoveryTest, BranchThatRanForOneBatchOnlyIsSkipped) {
-  EXPECT_THAT(ReasonToSkip(
-                  "    if input_ids.size(0) > 1:\n        x = torch.scaled_dot_product_attention(x, x, x)\n"),
-              HasSubstr("did not run"));
+TEST(AttentionDiscoveryTest, BranchThatRanForOneBatchDependsOnTheInput) {
+  const auto attention = Discover(
+      ModelWith("    if input_ids.size(0) > 1:\n        x = torch.scaled_dot_product_attention(x, x, x)\n"));
+  ASSERT_TRUE(attention.ok()) << attention.status();
+  EXPECT_TRUE(attention->depends_on_input);
+  EXPECT_THAT(attention->runs, ElementsAre(ElementsAre(0), ElementsAre(0, 1)));
+  EXPECT_THAT(attention->execution_order, ElementsAre(0, 1));
 }
 
-TEST(AttentionDiscoveryTest, LoopWhoseLengthDependsOnTheInputIsSkipped) {
-  EXPECT_EQ(ReasonToSkip("    for i in range(input_ids.size(0)):\n        x = "
-                         "torch.scaled_dot_product_attention(x, x, x)\n"),
-            "how often it runs depends on the input");
+TEST(AttentionDiscoveryTest, LoopWhoseLengthDependsOnTheInputIsRead) {
+  const auto attention = Discover(ModelWith(
+      "    for i in range(input_ids.size(0)):\n        x = torch.scaled_dot_product_attention(x, x, x)\n"));
+  ASSERT_TRUE(attention.ok()) << attention.status();
+  EXPECT_TRUE(attention->depends_on_input);
+  EXPECT_THAT(attention->runs, ElementsAre(ElementsAre(0, 1), ElementsAre(0, 1, 1)));
 }
 
 TEST(AttentionDiscoveryTest, ModelWithoutCandidatesHasNoSites) {

@@ -120,7 +120,8 @@ TEST(FixtureDescriptionTest, RefusedTokenIsInternal) {
   const absl::Status status =
       (*runner)->Run({at::full({1, 3}, 997, at::kLong), at::ones({1, 3}, at::kLong)}, unused);
   EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
-  EXPECT_THAT(std::string(status.message()), HasSubstr("It said: the model refuses this token. "));
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("It said: the model refuses this token, at tiny_modules.py:"));
 }
 
 TEST(FixtureDescriptionTest, BrokenFileIsRefused) {

@@ -106,7 +106,7 @@ TEST(ModelErrorTest, TakesTheMessageAfterTheInterpretersTrace) {
       "call last):\n"
       "  File \"model.py\", line 3, in forward\nRuntimeError: the model refuses this token\nmore\n");
   EXPECT_THAT(std::string(ModelError(error).message()),
-              HasSubstr("It said: the model refuses this token. The server's"));
+              HasSubstr("It said: the model refuses this token, at model.py:3. The server's"));
 }
 
 TEST(ModelErrorTest, TakesTheFirstLineOfAnythingElse) {

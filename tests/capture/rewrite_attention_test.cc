@@ -50,7 +50,7 @@ int64_t SiteOf(const Node* node) {
   return torch::jit::toIValue(node->input(input))->toInt();
 }
 
-bool NeedsOutput(const Node* node) { return torch::jit::toIValue(node->input(9))->toBool(); }
+bool NeedsOutput(const Node* node) { return torch::jit::toIValue(node->input(10))->toBool(); }
 
 constexpr char kConstants[] = R"(
   %one : int = prim::Constant[value=-1]()
@@ -106,7 +106,7 @@ TEST(RewriteAttentionTest, AddsTheObserverAsTheLastInput) {
   RewriteAttention(*graph, {0});
   ASSERT_EQ(graph->inputs().size(), 3);
   EXPECT_EQ(*graph->inputs()[2]->type(), *ObserverType());
-  EXPECT_EQ(NodesOf(graph->block(), TapSymbol()).at(0)->input(2), graph->inputs()[2]);
+  EXPECT_EQ(NodesOf(graph->block(), TapSymbol()).at(0)->input(3), graph->inputs()[2]);
 }
 
 TEST(RewriteAttentionTest, LeavesCandidatesThatAreNoSites) {
@@ -174,7 +174,7 @@ TEST(RewriteAttentionTest, FillsInTheArgumentsThatOlderFilesLack) {
   graph->registerOutput(graph->insertNode(old)->output());
   RewriteAttention(*graph, {0});
   const Node* blocked = NodesOf(graph->block(), BlockedAttentionSymbol()).at(0);
-  ASSERT_EQ(blocked->inputs().size(), 11);
+  ASSERT_EQ(blocked->inputs().size(), 12);
   EXPECT_TRUE(torch::jit::toIValue(blocked->input(5))->toBool()) << "is_causal as the file says";
   EXPECT_TRUE(torch::jit::toIValue(blocked->input(6))->isNone());
   EXPECT_FALSE(torch::jit::toIValue(blocked->input(7))->toBool());

@@ -247,15 +247,23 @@ TEST(ScaledDotProductAttentionShapeTest, NamesSiteBatchHeadsAndLength) {
 
 TEST(ScaledDotProductAttentionShapeTest, CrossAttentionIsNotSelfAttention) {
   AttentionInputs inputs = Inputs(12);
-  EXPECT_TRUE(IsSelfAttention(inputs));
+  EXPECT_TRUE(HeadsApart(inputs, 1).has_value());
   inputs.key = Projection(kHeads, 13, 8);
-  EXPECT_FALSE(IsSelfAttention(inputs));
+  EXPECT_FALSE(HeadsApart(inputs, 1).has_value());
+  EXPECT_EQ(ProbabilitySizes(inputs), (std::vector<int64_t>{kBatch, kHeads, 12, 13}));
 }
 
-TEST(ScaledDotProductAttentionShapeTest, AttentionWithoutHeadsIsNotSelfAttention) {
-  AttentionInputs inputs = Inputs(12);
-  for (at::Tensor* tensor : {&inputs.query, &inputs.key, &inputs.value}) *tensor = tensor->select(1, 0);
-  EXPECT_FALSE(IsSelfAttention(inputs));
+TEST(ScaledDotProductAttentionShapeTest, HeadsThatAreFoldedIntoTheBatchComeApart) {
+  const AttentionInputs inputs = Inputs(12);
+  AttentionInputs folded = inputs;
+  for (at::Tensor* tensor : {&folded.query, &folded.key, &folded.value}) *tensor = tensor->flatten(0, 1);
+  folded.mask = inputs.mask->expand({kBatch, kHeads, -1, -1}).flatten(0, 1);
+  const auto apart = HeadsApart(folded, kHeads);
+  ASSERT_TRUE(apart.has_value());
+  EXPECT_TRUE(apart->query.equal(inputs.query) && apart->key.equal(inputs.key));
+  EXPECT_TRUE(apart->value.equal(inputs.value));
+  EXPECT_TRUE(apart->mask->equal(inputs.mask->expand({kBatch, kHeads, -1, -1})));
+  EXPECT_FALSE(HeadsApart(folded, kBatch * kHeads - 1).has_value());
 }
 
 // Looks at nothing, so that what is counted is the operator's own.

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "server/capture/attention_discovery.h"
 #include "server/capture/attention_operators.h"
 #include "server/capture/rewrite_attention.h"
 #include "tests/capture/tiny_model.h"
@@ -51,7 +52,7 @@ class SelfCheckTest : public testing::Test {
 
   absl::Status Check() const {
     return CheckRewrittenGraph(model_.module, GraphPlan(rewritten_, "rewritten"), GraphPlan(cut_, "cut"),
-                               attention_, batch_, expected_)
+                               attention_.sites, attention_.execution_order, batch_, expected_)
         .status();
   }
 

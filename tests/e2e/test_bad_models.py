@@ -64,15 +64,12 @@ def test_not_finite_in_one_sequence_leaves_the_model_usable(server):
     assert calls.attribute(server, calls.request("nan-model", IDS)).kinds()[-1] == "result"
 
 
-@pytest.mark.parametrize("length", (25, 45, 512))
-@pytest.mark.parametrize("layer_metrics", (True, False))
-def test_layers_that_depend_on_the_input_are_refused(server, length, layer_metrics):
-    message = calls.request("layers-by-length", [[5] * length], output={"layer_metrics": layer_metrics})
-    found = calls.failed_attribute(server, message)
-    assert found.code == grpc.StatusCode.FAILED_PRECONDITION
-    assert found.error_info.reason == "ATTENTION_CHANGED"
-    short = calls.attribute(server, calls.request("layers-by-length", IDS, output={"layer_metrics": layer_metrics}))
-    assert short.admitted.num_layers == 2
+@pytest.mark.parametrize(("length", "layers"), ((9, 2), (25, 3), (45, 4), (512, 27)))
+def test_layers_that_depend_on_the_input_are_counted(server, length, layers):
+    message = calls.request("layers-by-length", [[5] * length, [5] * 9], output={"layer_metrics": True})
+    reply = calls.attribute(server, message)
+    assert [layer.layer_idx for layer in reply.result.layers] == list(range(layers))
+    assert reply.admitted.chunk_size == 1
 
 
 def test_model_that_throws(server):

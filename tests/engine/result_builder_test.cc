@@ -15,13 +15,6 @@ const std::vector<AttentionSite> kSites = {{0, "layer.0", SiteKind::kBlocked, ""
                                            {1, "layer.1", SiteKind::kBlocked, "", 1},
                                            {2, "layer.2", SiteKind::kBlocked, "", 1}};
 
-LayerSelection Layers(const std::string& pattern = "") {
-  capture::ModelDescription description;
-  description.sites = kSites;
-  description.execution_order = {0, 1, 2};
-  return *LayerSelection::Make(description, pattern, "m");
-}
-
 // Sums of one stochastic matrix of n rows.
 AttentionStatistics RandomStatistics(std::mt19937& generator, int64_t n) {
   const auto random = [&] { return static_cast<double>(generator()) / 4294967296.0; };
@@ -56,17 +49,17 @@ Batch RandomBatch() {
 
 // Hands the batch over in chunks, as a job does.
 AttributionResult BuildInChunks(const Batch& batch, size_t chunk_size) {
-  ResultBuilder builder(3);
+  ResultBuilder builder;
   for (size_t first = 0; first < batch.sequences.size(); first += chunk_size) {
     const size_t end = std::min(first + chunk_size, batch.sequences.size());
     for (int32_t layer = 0; layer < 3; ++layer) {
       AttentionStatistics merged;
       for (size_t b = first; b < end; ++b) merged.Merge(batch.layers[layer][b]);
-      builder.AddLayer(layer, merged);
+      builder.AddLayer(layer, layer, merged);
     }
     for (size_t b = first; b < end; ++b) builder.AddSequence(batch.sequences[b]);
   }
-  return builder.Build(Layers(), kSites, /*layer_metrics=*/true);
+  return builder.Build(kSites, /*layer_metrics=*/true);
 }
 
 TEST(ResultBuilderTest, RowsAndCellsWeighEqually) {
@@ -83,10 +76,10 @@ TEST(ResultBuilderTest, RowsAndCellsWeighEqually) {
                             .max_cell = 0.7,
                             .num_rows = 4,
                             .num_cells = 16};
-  ResultBuilder builder(3);
+  ResultBuilder builder;
   builder.AddSequence({small, large, 1, 2});
   builder.AddSequence({large, small, 1, 4});
-  const AttributionResult result = builder.Build(Layers(), kSites, false);
+  const AttributionResult result = builder.Build(kSites, false);
   EXPECT_DOUBLE_EQ(*result.metrics.mean_attention, 6.0 / 20);
   EXPECT_DOUBLE_EQ(*result.metrics.attention_entropy, 6.0 / 6);
   EXPECT_DOUBLE_EQ(*result.metrics.attention_concentration, 3.0 / 6);
@@ -135,30 +128,30 @@ TEST(ResultBuilderTest, ChunkValuesAreThoseOfItsSequences) {
 }
 
 TEST(ResultBuilderTest, RolloutThatWasNotAskedForIsAbsent) {
-  ResultBuilder builder(3);
+  ResultBuilder builder;
   builder.AddSequence({RandomBatch().sequences[0].attention, std::nullopt, 1, 12});
-  const AttributionResult result = builder.Build(Layers(), kSites, true);
+  const AttributionResult result = builder.Build(kSites, true);
   EXPECT_FALSE(result.metrics.rollout_max.has_value());
   EXPECT_FALSE(result.sequences[0].rollout_entropy.has_value());
   EXPECT_TRUE(result.metrics.mean_attention.has_value());
 }
 
 TEST(ResultBuilderTest, LayersThatDidNotRunAreLeftOut) {
-  ResultBuilder builder(3);
-  builder.AddLayer(0, RandomBatch().layers[0][0]);
-  const AttributionResult result = builder.Build(Layers(), kSites, true);
+  ResultBuilder builder;
+  builder.AddLayer(0, 0, RandomBatch().layers[0][0]);
+  const AttributionResult result = builder.Build(kSites, true);
   ASSERT_EQ(result.layers.size(), 1);
   EXPECT_EQ(result.layers[0].module_path, "layer.0");
 }
 
 TEST(ResultBuilderTest, LayersAreLeftOutUnlessAsked) {
-  ResultBuilder builder(3);
-  builder.AddLayer(0, RandomBatch().layers[0][0]);
-  EXPECT_TRUE(builder.Build(Layers(), kSites, false).layers.empty());
+  ResultBuilder builder;
+  builder.AddLayer(0, 0, RandomBatch().layers[0][0]);
+  EXPECT_TRUE(builder.Build(kSites, false).layers.empty());
 }
 
 TEST(ResultBuilderTest, LayerNamesItsSite) {
-  const LayerMetrics layer = MakeLayerMetrics(Layers("[12]"), kSites, 1, 5, RandomBatch().layers[0][0]);
+  const LayerMetrics layer = MakeLayerMetrics(kSites[2], 1, 5, RandomBatch().layers[0][0]);
   EXPECT_EQ(layer.layer_idx, 1);
   EXPECT_EQ(layer.site_index, 2);
   EXPECT_EQ(layer.module_path, "layer.2");
