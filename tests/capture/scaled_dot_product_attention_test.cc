@@ -254,7 +254,8 @@ TEST(ScaledDotProductAttentionShapeTest, CrossAttentionIsNotSelfAttention) {
 }
 
 TEST(ScaledDotProductAttentionShapeTest, HeadsThatAreFoldedIntoTheBatchComeApart) {
-  const AttentionInputs inputs = Inputs(12);
+  AttentionInputs inputs = Inputs(12);
+  inputs.mask = SomeKept({kBatch, 1, 12, 12});
   AttentionInputs folded = inputs;
   for (at::Tensor* tensor : {&folded.query, &folded.key, &folded.value}) *tensor = tensor->flatten(0, 1);
   folded.mask = inputs.mask->expand({kBatch, kHeads, -1, -1}).flatten(0, 1);
