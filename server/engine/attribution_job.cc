@@ -142,7 +142,8 @@ absl::Status AttributionJob::ComputeChunk(const admission::Chunk& chunk) {
     }
     return StopReason();
   };
-  ChunkFold fold(*prepared_, chunk.first_sequence, chunk.num_sequences, layer_done);
+  ChunkFold fold(*prepared_, chunk.first_sequence, chunk.num_sequences, layer_done,
+                 grant_->plan.rollout_method);
   const std::vector<at::Tensor> inputs =
       MakeChunkBatch(prepared_->sequences, chunk.first_sequence, chunk.num_sequences, chunk.padded_length,
                      model.runner->description().inputs, model.manifest.pad_token_id.value_or(0));
@@ -227,6 +228,7 @@ Admitted AttributionJob::MakeAdmitted() const {
   admitted.estimated_peak_bytes = grant_->plan.estimated_peak_bytes;
   admitted.chunk_size = grant_->plan.chunk_size;
   admitted.num_chunks = static_cast<int32_t>(grant_->plan.chunks.size());
+  admitted.rollout_method = grant_->plan.rollout_method;
   admitted.num_layers = prepared_->layers.size();
   admitted.queue_seconds = absl::ToDoubleSeconds(grant_->waited);
   admitted.device = model.runner->description().device.str();
