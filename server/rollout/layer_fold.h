@@ -15,6 +15,9 @@ class LayerFold {
  public:
   virtual ~LayerFold() = default;
 
+  // Starts the next layer that is folded.
+  virtual void BeginLayer() {}
+
   // Takes rows [first_row, first_row + rows) of A: `block` [rows, n] float32, 0 in invalid rows and columns,
   // and their sums, `row_sums` [rows]. May change the block. `spare` is that of SequenceFold::AddRows().
   virtual void AddBlock(int64_t first_row, const at::Tensor& row_sums, at::Tensor& block,
@@ -24,8 +27,8 @@ class LayerFold {
   // of its own if both have the same size. REQUIRES: every row of the layer was added.
   virtual void EndLayer(const at::Tensor& row_sums, at::Tensor& spare) = 0;
 
-  // Returns the rollout of the layers so far. A view, valid until the next EndLayer(). REQUIRES: there was
-  // one.
+  // Returns the rollout of the layers so far: [n, n], or the rows alone for which the fold was made, [k, n].
+  // Valid until the next EndLayer(). REQUIRES: there was one.
   virtual at::Tensor rollout() const = 0;
 
   // Bytes of the tensors held.

@@ -6,7 +6,8 @@
 //   keep                                         the rows that will be sent, if any
 //
 // What is done with it then, where the layer is folded, is the business of a LayerFold. Row by row, where a
-// row of Ã needs its own row of A only and the later layer stands on the left; else whole.
+// row of Ã needs its own row of A only and the later layer stands on the left; else whole. For chosen rows
+// alone: the layers are kept where the later one stands on the left; else rows go forward with the blocks.
 
 #include "server/rollout/rollout_fold.h"
 
@@ -19,7 +20,9 @@
 #include "absl/strings/str_cat.h"
 #include "attribution/status_details.h"
 #include "server/rollout/fold_rules.h"
+#include "server/rollout/forward_rows_fold.h"
 #include "server/rollout/head_fusion.h"
+#include "server/rollout/kept_layers_fold.h"
 #include "server/rollout/row_by_row_fold.h"
 #include "server/rollout/whole_layer_fold.h"
 
@@ -27,7 +30,12 @@ namespace attribution::rollout {
 namespace {
 
 std::unique_ptr<LayerFold> MakeLayerFold(const ResolvedOptions& options, const ValidPositions& valid,
-                                         const at::TensorOptions& tensor_options) {
+                                         const at::TensorOptions& tensor_options,
+                                         const std::optional<std::vector<RowRun>>& rows) {
+  if (rows.has_value() && RulesOf(options.preset).later_layer_on_the_right) {
+    return std::make_unique<ForwardRowsFold>(options, valid, *rows, tensor_options);
+  }
+  if (rows.has_value()) return std::make_unique<KeptLayersFold>(options, valid, *rows, tensor_options);
   if (FoldsRowByRow(options)) {
     return std::make_unique<RowByRowFold>(options.residual_weight, valid, tensor_options);
   }
@@ -37,11 +45,12 @@ std::unique_ptr<LayerFold> MakeLayerFold(const ResolvedOptions& options, const V
 }  // namespace
 
 SequenceFold::SequenceFold(const ResolvedOptions& options, ValidPositions valid,
-                           const at::TensorOptions& tensor_options)
+                           const at::TensorOptions& tensor_options,
+                           const std::optional<std::vector<RowRun>>& rows)
     : options_(options),
       valid_(std::move(valid)),
       measurer_(valid_.length(), tensor_options),
-      layer_fold_(MakeLayerFold(options, valid_, tensor_options)) {}
+      layer_fold_(MakeLayerFold(options, valid_, tensor_options, rows)) {}
 
 void SequenceFold::BeginLayer(int32_t layer, bool measure, SelectedRows* kept) {
   layer_ = layer;
@@ -49,6 +58,7 @@ void SequenceFold::BeginLayer(int32_t layer, bool measure, SelectedRows* kept) {
   measures_ = measure;
   kept_ = kept;
   progress_->rows_seen = 0;
+  if (folds_) layer_fold_->BeginLayer();
 }
 
 void SequenceFold::AddRows(int64_t first_row, const at::Tensor& probabilities, const at::Tensor& spare) {

@@ -13,9 +13,11 @@ Rows = options_pb2.RowSelection
 FULL_MATRIX = events_pb2.ROLLOUT_METHOD_FULL_MATRIX
 SELECTED_ROWS = events_pb2.ROLLOUT_METHOD_SELECTED_ROWS
 
-# Masks: the whole sequence, one cut off on the right, one with a gap and left padding.
-IDS = [[2, 5, 17, 42, 8, 99, 23, 6, 71], [2, 71, 6, 23, 9, 3], [2, 9, 17, 42, 8, 3, 99, 12]]
-MASKS = [None, [1, 1, 1, 1, 1, 0], [0, 1, 1, 0, 1, 1, 1, 0]]
+# Long enough for the planner to take rows alone. Masks: the whole sequence, one cut off on the right, one with a gap
+# and left padding.
+LENGTHS = (30, 24, 28)
+IDS = [[2, *(4 + (7 * i + 13 * number) % 90 for i in range(length - 1))] for number, length in enumerate(LENGTHS)]
+MASKS = [None, [1] * 20 + [0] * 4, [0, 1, 1, 0, *[1] * 23, 0]]
 SELECTIONS = {
     "first": {"kind": Rows.KIND_FIRST_VALID},
     "last": {"kind": Rows.KIND_LAST_VALID},
@@ -37,7 +39,7 @@ def oracle(model: str) -> list[rollout_oracle.SequenceAttention]:
 
 
 def attribute(server, model, selection, options=None, output=None) -> calls.Attribution:
-    """Asks for chosen rows and nothing that needs the matrix."""
+    """Asks for chosen rows and nothing that needs the matrix, unless `output` does."""
     wanted = {"rollout_matrix": True, "skip_rollout_metrics": True, "rows": selection} | (output or {})
     reply = calls.attribute(server, calls.request(model, IDS, MASKS, options=options or {}, output=wanted))
     assert reply.result.measured_peak_bytes <= reply.admitted.estimated_peak_bytes
@@ -66,6 +68,7 @@ def assert_rows(reply: calls.Attribution, number: int, expected: np.ndarray, num
 def test_rows_of_every_preset_equal_the_oracle(server, model, preset, selection):
     options = {"preset": "PRESET_" + preset, "residual_weight": 0.3}
     reply = attribute(server, model, SELECTIONS[selection], options)
+    assert reply.admitted.rollout_method == SELECTED_ROWS
     for number, sequence in enumerate(oracle(model)):
         expected = rollout_oracle.rollout(sequence, preset, residual_weight=0.3)
         assert_rows(reply, number, expected, numbers_of(SELECTIONS[selection], sequence.mask))
