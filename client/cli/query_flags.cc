@@ -134,6 +134,10 @@ void AddQueryFlags(CLI::App& command, QueryFlags& flags) {
       ->type_name("K")
       ->group(kResult);
   command.add_flag("--no-matrix", flags.no_matrix, "Leave the rollout out")->group(kResult);
+  command
+      .add_flag("--skip-rollout-metrics", flags.skip_rollout_metrics,
+                "Leave out the metrics that need every row of the rollout")
+      ->group(kResult);
   command.add_option("--html", flags.html, "Write a web page of the reply")
       ->type_name("FILE")
       ->group(kResult);
@@ -196,6 +200,7 @@ absl::StatusOr<AttributionRequest> MakeRequest(const QueryFlags& flags, std::ist
   request.output.tokens = true;
   request.output.rollout_matrix = !flags.no_matrix || !flags.html.empty() || !flags.npy.empty();
   request.output.top_k = flags.top_k;
+  request.output.skip_rollout_metrics = flags.skip_rollout_metrics;
   if (!request.output.rollout_matrix && request.output.rows.kind != RowSelection::Kind::kAll)
     return UsageError(
         "--rows chooses rows of the rollout, which --no-matrix leaves out. Give only one of them.");

@@ -26,6 +26,7 @@ struct QueryFlags {
   std::string rows = "all";
   int32_t top_k = 0;
   bool no_matrix = false;
+  bool skip_rollout_metrics = false;
   std::string html;
   std::string npy;
   std::string progress = "auto";

@@ -4,15 +4,28 @@
 #include <limits>
 #include <utility>
 
+#include "server/admission/fold_time.h"
+
 namespace attribution::admission {
 namespace {
 
 int64_t PeakOf(const PlanRequest& request, int64_t sequences, int64_t padded_length) {
-  return PredictPeakBytes(request.cost, {sequences, padded_length}, request.output);
+  return PredictPeakBytes(request.cost, {sequences, padded_length}, request.output, request.rows_alone);
+}
+
+RolloutMethod MethodOf(const PlanRequest& request) {
+  return request.rows_alone.has_value() ? RolloutMethod::kSelectedRows : RolloutMethod::kFullMatrix;
+}
+
+// The same request, its rollout whole.
+PlanRequest Whole(PlanRequest request) {
+  request.rows_alone.reset();
+  return request;
 }
 
 ChunkPlan PlanWithSize(const PlanRequest& request, int32_t chunk_size) {
   ChunkPlan plan;
+  plan.rollout_method = MethodOf(request);
   plan.chunks = CutChunks(request.lengths, chunk_size, request.equal_lengths_only);
   for (const Chunk& chunk : plan.chunks) {
     plan.chunk_size = std::max(plan.chunk_size, chunk.num_sequences);
@@ -46,6 +59,18 @@ int32_t FirstSizeToTry(const PlanRequest& request, int64_t free_bytes) {
   const int64_t longest = *std::max_element(request.lengths.begin(), request.lengths.end());
   return std::min(limit, ReferenceChunkSize(request.cost.layers, request.cost.heads,
                                             static_cast<int64_t>(request.lengths.size()), longest));
+}
+
+// Plans by rows alone if the request has them, else whole.
+std::optional<ChunkPlan> PlanOneMethod(const PlanRequest& request, int64_t free_bytes) {
+  // Sizes are tried one by one: the peak need not grow with the size, for a cut may part the long from the
+  // short.
+  for (int32_t size = FirstSizeToTry(request, free_bytes); size >= 1;) {
+    ChunkPlan plan = PlanWithSize(request, size);
+    if (plan.estimated_peak_bytes <= free_bytes) return plan;
+    size = request.policy == ChunkPolicy::kReference ? size / 2 : size - 1;
+  }
+  return std::nullopt;
 }
 
 }  // namespace
@@ -83,24 +108,30 @@ int32_t ChunkSizeAfterOutOfMemory(ChunkPolicy policy, int32_t chunk_size) {
 }
 
 std::optional<ChunkPlan> PlanChunks(const PlanRequest& request, int64_t free_bytes) {
-  // Sizes are tried one by one: the peak need not grow with the size, for a cut may part the long from the
-  // short.
-  for (int32_t size = FirstSizeToTry(request, free_bytes); size >= 1;) {
-    ChunkPlan plan = PlanWithSize(request, size);
-    if (plan.estimated_peak_bytes <= free_bytes) return plan;
-    size = request.policy == ChunkPolicy::kReference ? size / 2 : size - 1;
-  }
-  return std::nullopt;
+  if (!request.rows_alone.has_value()) return PlanOneMethod(request, free_bytes);
+  std::optional<ChunkPlan> alone = PlanOneMethod(request, free_bytes);
+  std::optional<ChunkPlan> whole = PlanOneMethod(Whole(request), free_bytes);
+  if (!alone.has_value() || !whole.has_value()) return alone.has_value() ? alone : whole;
+  const bool is_faster = SelectedRowsSeconds(*request.rows_alone, request.lengths) <
+                         FullMatrixSeconds(request.rows_alone->layers, request.lengths);
+  return is_faster ? alone : whole;
 }
 
-ChunkPlan SmallestPlan(const PlanRequest& request) { return PlanWithSize(request, 1); }
+ChunkPlan SmallestPlan(const PlanRequest& request) {
+  ChunkPlan plan = PlanWithSize(request, 1);
+  if (!request.rows_alone.has_value()) return plan;
+  ChunkPlan whole = PlanWithSize(Whole(request), 1);
+  return plan.estimated_peak_bytes < whole.estimated_peak_bytes ? plan : whole;
+}
 
 int64_t LongestSequenceThatFits(const PlanRequest& request, int64_t budget_bytes) {
+  const PlanRequest whole = Whole(request);
   int64_t fits = 0;
   int64_t too_long = int64_t{std::numeric_limits<int32_t>::max()} + 1;
   while (too_long - fits > 1) {
     const int64_t middle = fits + (too_long - fits) / 2;
-    (PeakOf(request, 1, middle) <= budget_bytes ? fits : too_long) = middle;
+    const int64_t peak = std::min(PeakOf(request, 1, middle), PeakOf(whole, 1, middle));
+    (peak <= budget_bytes ? fits : too_long) = middle;
   }
   return fits;
 }

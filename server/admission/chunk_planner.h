@@ -27,6 +27,7 @@ struct ChunkPlan {
   int32_t chunk_size = 0;            // sequences of the largest chunk
   std::vector<Chunk> chunks;         // in request order, every sequence in exactly one
   int64_t estimated_peak_bytes = 0;  // the largest over the chunks, which run one after the other
+  RolloutMethod rollout_method = RolloutMethod::kFullMatrix;
 };
 
 // All that the plan of a request depends on, besides free memory.
@@ -37,6 +38,7 @@ struct PlanRequest {
   bool equal_lengths_only = false;              // for models without a mask input: nothing may be padded
   int32_t max_chunk_size = 0;                   // 0: none
   ChunkPolicy policy = ChunkPolicy::kAdaptive;  // kServerDefault is taken as kAdaptive
+  std::optional<RowsAlone> rows_alone;          // if the rollout may be of these alone; else whole
 };
 
 // Cuts sequences in request order into chunks of `chunk_size`; the last may be smaller, and with
@@ -53,14 +55,16 @@ int32_t ReferenceChunkSize(int32_t layers, int32_t heads, int64_t batch, int64_t
 int32_t ChunkSizeAfterOutOfMemory(ChunkPolicy policy, int32_t chunk_size);
 
 // Returns the plan for `free_bytes`, or nothing if not even one sequence at a time fits. ADAPTIVE takes the
-// largest chunk size that fits; REFERENCE halves the reference's until it fits. REQUIRES: lengths is not
-// empty.
+// largest chunk size that fits; REFERENCE halves the reference's until it fits. Where rows may be folded
+// alone, that is the method if it fits and is predicted to be faster, or if nothing else fits; fold_time.h
+// predicts. REQUIRES: lengths is not empty.
 std::optional<ChunkPlan> PlanChunks(const PlanRequest& request, int64_t free_bytes);
 
-// Returns the plan of one sequence at a time, which needs the least memory of all.
+// Returns the plan of one sequence at a time, by the method that needs less memory: the least of all.
 ChunkPlan SmallestPlan(const PlanRequest& request);
 
-// Returns the length of the longest single sequence whose prediction fits `budget_bytes`; 0 if none does. No
+// Returns the length of the longest single sequence whose prediction by either method fits `budget_bytes`; 0
+// if none does. No
 // more than the largest int32_t. The lengths of the request do not matter.
 int64_t LongestSequenceThatFits(const PlanRequest& request, int64_t budget_bytes);
 

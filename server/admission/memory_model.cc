@@ -11,6 +11,8 @@ constexpr double kFloatBytes = 4;       // rollouts, scores and fused attention 
 constexpr double kRowNumberBytes = 16;  // sums and entropies a row
 // Blocks at a time: head-fused, corrected, and a temporary of the statistics.
 constexpr double kFusedBlocks = 3;
+constexpr double kSmallestBlock = 32;    // rows of a block of attention
+constexpr double kRowVectors = 4;        // rows, scaled rows, their product, and one more that is let go of
 constexpr double kListedCellBytes = 12;  // row, column and value
 
 double NotNegative(double value) { return value < 0 ? 0 : value; }
@@ -21,19 +23,38 @@ int64_t Saturated(double bytes) {
   return static_cast<int64_t>(bytes);
 }
 
+// What the rollouts of `sequences` sequences take: R of each, and the spare [S, S] that the next R is written
+// to, shared by the sequences.
+double BytesOfMatrices(double sequences, double length) {
+  return (sequences + 1) * length * length * kFloatBytes;
+}
+
+// The same of rows alone. Rows that go forward have a product for each block of the layer in work, and a
+// block has 32 rows at least, but for the share of a thread that is the last.
+double BytesOfRowsAlone(const RowsAlone& alone, const ModelCost& model, double sequences, double length) {
+  const double rows = std::min(NotNegative(static_cast<double>(alone.rows)), length) * length * kFloatBytes;
+  const double in_work = kRowVectors * rows;
+  if (alone.keeps_layers) {
+    const double layer = length * length * kFloatBytes + length * kFloatBytes;
+    return sequences * NotNegative(alone.layers) * layer + in_work;
+  }
+  const double blocks = std::ceil(length / kSmallestBlock) +
+                        std::ceil(NotNegative(static_cast<double>(model.block_rows)) / kSmallestBlock);
+  return (sequences + std::min(blocks, length)) * rows + in_work;
+}
+
 }  // namespace
 
-int64_t PredictPeakBytes(const ModelCost& model, const ChunkShape& chunk, const OutputCost& output) {
+int64_t PredictPeakBytes(const ModelCost& model, const ChunkShape& chunk, const OutputCost& output,
+                         const std::optional<RowsAlone>& rows_alone) {
   const double sequences = NotNegative(static_cast<double>(chunk.sequences));
   const double length = NotNegative(static_cast<double>(chunk.padded_length));
   const double block =
       length * NotNegative(static_cast<double>(std::min(model.block_rows, chunk.padded_length)));
   const double matrix = length * length;
 
-  // R of each sequence.
-  double bytes = sequences * matrix * kFloatBytes;
-  // The spare [S, S] that the next R is written to, shared by the sequences.
-  bytes += matrix * kFloatBytes;
+  double bytes = rows_alone.has_value() ? BytesOfRowsAlone(*rows_alone, model, sequences, length)
+                                        : BytesOfMatrices(sequences, length);
   // Scores, then probabilities in their place, of a block of rows of every head of one sequence.
   bytes += NotNegative(model.heads) * block * kFloatBytes;
   // The block after the heads were fused, and what is made from it.

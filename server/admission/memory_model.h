@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <limits>
+#include <optional>
 
 namespace attribution::admission {
 
@@ -39,9 +40,18 @@ struct OutputCost {
   int64_t top_cells = 0;        // most cells of each rollout that are listed
 };
 
+// Chosen rows of the rollout that are folded alone, without R and its spare.
+struct RowsAlone {
+  int64_t rows = 1;          // most of each sequence
+  int32_t layers = 0;        // that are folded
+  bool keeps_layers = true;  // every one of them, whole, until the chunk ends; else rows alone are held
+};
+
 // Returns the predicted peak in bytes, rounded up. Grows with `sequences` and with `padded_length`. What does
 // not fit into int64_t, or is not a number, is its largest value; negative inputs count as 0.
-int64_t PredictPeakBytes(const ModelCost& model, const ChunkShape& chunk, const OutputCost& output);
+// `rows_alone`: instead of whole rollouts.
+int64_t PredictPeakBytes(const ModelCost& model, const ChunkShape& chunk, const OutputCost& output,
+                         const std::optional<RowsAlone>& rows_alone = std::nullopt);
 
 }  // namespace attribution::admission
 

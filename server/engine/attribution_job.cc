@@ -155,7 +155,7 @@ absl::Status AttributionJob::FoldChunk(const PreparedRequest& request, const adm
     }
     return StopReason();
   };
-  ChunkFold fold(request, chunk.first_sequence, chunk.num_sequences, layer_done);
+  ChunkFold fold(request, chunk.first_sequence, chunk.num_sequences, layer_done, grant_->plan.rollout_method);
   const absl::Time start = services_.now();
   absl::Status ran = model.runner->Run(inputs, fold);
   const absl::Duration forward = services_.now() - start;
@@ -237,6 +237,7 @@ Admitted AttributionJob::MakeAdmitted() const {
   admitted.estimated_peak_bytes = grant_->plan.estimated_peak_bytes;
   admitted.chunk_size = grant_->plan.chunk_size;
   admitted.num_chunks = static_cast<int32_t>(grant_->plan.chunks.size());
+  admitted.rollout_method = grant_->plan.rollout_method;
   admitted.num_layers = prepared_->layers.size();
   admitted.queue_seconds = absl::ToDoubleSeconds(grant_->waited);
   admitted.device = model.runner->description().device.str();

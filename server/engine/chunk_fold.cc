@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "attribution/status_details.h"
@@ -44,9 +45,11 @@ rollout::ValidPositions PositionsOf(const TokenSequence& sequence, bool include_
 
 }  // namespace
 
-ChunkFold::ChunkFold(const PreparedRequest& request, int64_t first, int64_t count, LayerDone layer_done)
+ChunkFold::ChunkFold(const PreparedRequest& request, int64_t first, int64_t count, LayerDone layer_done,
+                     RolloutMethod method)
     : request_(request),
       layer_done_(std::move(layer_done)),
+      method_(method),
       first_sequence_(first),
       last_layer_(LastLayer(request)),
       kept_(count) {
@@ -54,13 +57,15 @@ ChunkFold::ChunkFold(const PreparedRequest& request, int64_t first, int64_t coun
   const at::TensorOptions options =
       at::TensorOptions().dtype(at::kFloat).device(request.model->runner->description().device);
   int64_t longest = 0;
-  for (int64_t i = first; i < first + count; ++i) {
+  const bool alone = method == RolloutMethod::kSelectedRows;
+  for (int64_t i = 0; i < count; ++i) {
     folds_.emplace_back(request.options,
-                        PositionsOf(request.sequences[i], request.options.include_padding, options), options);
+                        PositionsOf(request.sequences[first + i], request.options.include_padding, options),
+                        options, alone ? std::optional(RowsOf(i)) : std::nullopt);
     longest = std::max(longest, folds_.back().valid().length());
   }
   padded_length_ = longest;
-  spare_ = at::empty({longest * longest}, options);
+  spare_ = at::empty({alone ? 0 : longest * longest}, options);
 }
 
 bool ChunkFold::BeginLayer(const capture::LayerShape& shape) {
@@ -79,6 +84,7 @@ bool ChunkFold::BeginLayer(const capture::LayerShape& shape) {
   const bool keep = request_.output.layer_matrices;
   if (!measure && !fold && !keep) return false;
   if (keep) KeepLayer();
+  const memory::AttentionScope scope;
   for (size_t i = 0; i < folds_.size(); ++i) {
     folds_[i].BeginLayer(layer_, measure, keep ? &kept_[i].back() : nullptr);
   }
@@ -89,12 +95,16 @@ bool ChunkFold::BeginLayer(const capture::LayerShape& shape) {
 // Makes room for the chosen rows of the layer that begins. It is output, not the attention's own memory.
 void ChunkFold::KeepLayer() {
   for (size_t i = 0; i < folds_.size(); ++i) {
-    const int64_t length = folds_[i].valid().length();
-    const std::vector<int32_t>& mask =
-        request_.sequences[first_sequence_ + static_cast<int64_t>(i)].attention_mask;
-    kept_[i].emplace_back(rollout::SelectRows(request_.output.rows, mask, length), length,
+    kept_[i].emplace_back(RowsOf(static_cast<int64_t>(i)), folds_[i].valid().length(),
                           request_.output.encoding, spare_.options());
   }
+}
+
+// The rows of sequence `i` of the chunk that are sent.
+std::vector<rollout::RowRun> ChunkFold::RowsOf(int64_t i) const {
+  const TokenSequence& sequence = request_.sequences[first_sequence_ + i];
+  return rollout::SelectRows(request_.output.rows, sequence.attention_mask,
+                             static_cast<int64_t>(sequence.input_ids.size()));
 }
 
 void ChunkFold::AddRows(int64_t sequence, int64_t first_row, const at::Tensor& probabilities) {

@@ -1,7 +1,7 @@
 // ChunkFold folds the layers of one chunk into the rollouts of its sequences while the model runs.
 //
 // One per chunk; lives on the worker that runs it. Holds one rollout a sequence, one spare for all of them
-// and, if layers are sent, their chosen rows until the chunk ends.
+// (or what chosen rows need instead of both) and, if layers are sent, their chosen rows until the chunk ends.
 #ifndef SERVER_ENGINE_CHUNK_FOLD_H_
 #define SERVER_ENGINE_CHUNK_FOLD_H_
 
@@ -30,8 +30,10 @@ class ChunkFold : public capture::AttentionObserver {
   using LayerDone =
       std::function<absl::Status(int32_t layer, const std::vector<rollout::AttentionStatistics>& sequences)>;
 
-  // Folds sequences [first, first + count) of `request`, which outlives the fold.
-  ChunkFold(const PreparedRequest& request, int64_t first, int64_t count, LayerDone layer_done);
+  // Folds sequences [first, first + count) of `request`, which outlives the fold: whole rollouts, or the
+  // request's rows of them alone. REQUIRES: for kSelectedRows, nothing that is asked for needs more.
+  ChunkFold(const PreparedRequest& request, int64_t first, int64_t count, LayerDone layer_done,
+            RolloutMethod method = RolloutMethod::kFullMatrix);
 
   bool BeginLayer(const capture::LayerShape& shape) override;
   void AddRows(int64_t sequence, int64_t first_row, const at::Tensor& probabilities) override;
@@ -45,6 +47,9 @@ class ChunkFold : public capture::AttentionObserver {
   // giving it the work.
   absl::Duration fold_time() const { return absl::Nanoseconds(fold_nanoseconds_.load()); }
 
+  // Whether the rollouts hold every row, or the request's alone.
+  RolloutMethod method() const { return method_; }
+
   // Statistics of layer `layer_idx`, and the rollout, of sequence `i` of the chunk. REQUIRES: Finish() is OK.
   const rollout::AttentionStatistics& attention(int64_t i) const { return attention_[i]; }
   const rollout::SequenceFold& fold(int64_t i) const { return folds_[i]; }
@@ -56,9 +61,11 @@ class ChunkFold : public capture::AttentionObserver {
  private:
   absl::Status AttentionChanged() const;
   void KeepLayer();
+  std::vector<rollout::RowRun> RowsOf(int64_t i) const;
 
   const PreparedRequest& request_;
   const LayerDone layer_done_;
+  const RolloutMethod method_;
   const int64_t first_sequence_;
   const int32_t last_layer_;  // the last one that is needed
   std::vector<rollout::SequenceFold> folds_;

@@ -31,7 +31,7 @@ class Counted {
 };
 
 void TellMatrices(const PreparedRequest& request, int32_t sequence, const rollout::SequenceFold& fold,
-                  std::vector<rollout::SelectedRows> layers, const Tell& tell) {
+                  RolloutMethod method, std::vector<rollout::SelectedRows> layers, const Tell& tell) {
   const auto emit = [&tell](MatrixSlice slice) {
     const auto bytes = static_cast<int64_t>(slice.data.size());
     tell(std::move(slice), bytes);
@@ -43,7 +43,8 @@ void TellMatrices(const PreparedRequest& request, int32_t sequence, const rollou
     header.kind = MatrixKind::kRollout;
     const std::vector<rollout::RowRun> rows = rollout::SelectRows(
         request.output.rows, request.sequences[sequence].attention_mask, fold.valid().length());
-    rollout::CutRows(fold.rollout(), rows, header, emit);
+    const auto cut = method == RolloutMethod::kSelectedRows ? rollout::CutChosenRows : rollout::CutRows;
+    cut(fold.rollout(), rows, header, emit);
   }
   header.kind = MatrixKind::kLayerAttention;
   for (size_t layer = 0; layer < layers.size(); ++layer) {
@@ -76,7 +77,7 @@ absl::Status TellChunkOutput(const PreparedRequest& request, int32_t first_seque
                              const std::function<void(Event event, int64_t bytes)>& tell) {
   for (int32_t i = 0; i < count; ++i) {
     if (absl::Status status = stop_reason(); !status.ok()) return status;
-    TellMatrices(request, first_sequence + i, fold.fold(i), fold.TakeLayers(i), tell);
+    TellMatrices(request, first_sequence + i, fold.fold(i), fold.method(), fold.TakeLayers(i), tell);
   }
   if (request.output.top_k == 0) return absl::OkStatus();
   for (int32_t i = 0; i < count; ++i) {

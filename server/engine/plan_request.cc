@@ -1,5 +1,8 @@
 #include "server/engine/plan_request.h"
 
+#include <optional>
+
+#include "server/rollout/fold_rules.h"
 #include "server/rollout/matrix_slices.h"
 
 namespace attribution::engine {
@@ -16,6 +19,21 @@ int64_t RowsOf(const RowSelection& selection) {
       break;
   }
   return admission::kAllRows;
+}
+
+// What folding the chosen rows alone costs, if nothing that is asked for needs the whole rollout.
+std::optional<admission::RowsAlone> RowsAloneOf(const PreparedRequest& request) {
+  const OutputSelection& output = request.output;
+  const ResolvedOptions& options = request.options;
+  if (output.rows.kind == RowSelection::Kind::kAll || !output.rollout_matrix ||
+      !output.skip_rollout_metrics || output.top_k > 0 ||
+      options.causal_correction != CausalCorrection::kNone || !rollout::FoldsRowsAlone(options) ||
+      request.model->runner->description().layers_depend_on_input) {
+    return std::nullopt;
+  }
+  return admission::RowsAlone{.rows = RowsOf(output.rows),
+                              .layers = options.end_layer - options.start_layer + 1,
+                              .keeps_layers = !rollout::RulesOf(options.preset).later_layer_on_the_right};
 }
 
 }  // namespace
@@ -43,6 +61,7 @@ admission::PlanRequest MakePlanRequest(const PreparedRequest& request, int64_t r
                             ? 1
                             : request.options.max_chunk_size;
   plan.policy = request.options.chunk_policy;
+  plan.rows_alone = RowsAloneOf(request);
   return plan;
 }
 

@@ -38,6 +38,12 @@ inline bool FoldsRowByRow(const ResolvedOptions& options) {
          options.discard_ratio == 0.0;
 }
 
+// Returns whether chosen rows of the rollout can be had without the rest of it. From the left the layers are
+// kept, and whatever needs a whole layer is done there; from the right no layer is, so nothing may need one.
+inline bool FoldsRowsAlone(const ResolvedOptions& options) {
+  return !RulesOf(options.preset).later_layer_on_the_right || options.discard_ratio == 0.0;
+}
+
 }  // namespace attribution::rollout
 
 #endif  // SERVER_ROLLOUT_FOLD_RULES_H_

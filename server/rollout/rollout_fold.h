@@ -2,9 +2,10 @@
 // rows at a time.
 //
 // Holds R [n, n] in the sequence's own length n; a second [n, n], the spare, is shared by all sequences of a
-// chunk. Never holds two layers. Padding of the chunk is cut off first, so that it cannot matter. One fold
-// belongs to one job. The blocks of a layer may come in any order and from several threads at once; all else
-// comes from one thread at a time. The formulas are in docs/rollout.md.
+// chunk. Never holds two layers, except where chosen rows alone are asked for. Padding of the chunk is cut
+// off first, so that it cannot matter. One fold belongs to one job. The blocks of a layer may come in any
+// order and from several threads at once; all else comes from one thread at a time. The formulas are in
+// docs/rollout.md.
 #ifndef SERVER_ROLLOUT_ROLLOUT_FOLD_H_
 #define SERVER_ROLLOUT_ROLLOUT_FOLD_H_
 
@@ -14,12 +15,15 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "attribution/options.h"
 #include "server/rollout/attention_statistics.h"
-#include "server/rollout/fold_rules.h"
+#include "server/rollout/layer_fold.h"
+#include "server/rollout/row_selection.h"
 #include "server/rollout/selected_rows.h"
 #include "server/rollout/valid_positions.h"
 
@@ -28,8 +32,10 @@ namespace attribution::rollout {
 class SequenceFold {
  public:
   // Folds a sequence of valid.length() positions. R lives on the device of `tensor_options`, the device of
-  // its attention. REQUIRES: `options` come from ResolveOptions.
-  SequenceFold(const ResolvedOptions& options, ValidPositions valid, const at::TensorOptions& tensor_options);
+  // its attention. Given `rows`, the rollout is of those rows alone, R does not exist and no spare is needed.
+  // REQUIRES: `options` come from ResolveOptions; `rows` are valid positions and FoldsRowsAlone(options).
+  SequenceFold(const ResolvedOptions& options, ValidPositions valid, const at::TensorOptions& tensor_options,
+               const std::optional<std::vector<RowRun>>& rows = std::nullopt);
 
   // Starts layer `layer`, numbered from 0. It is folded if it lies in [start_layer, end_layer], its
   // statistics are taken if `measure` is true, and its head-fused rows, before anything is discarded, go into
@@ -50,11 +56,12 @@ class SequenceFold {
   // if rows are missing. REQUIRES: every AddRows() has returned.
   absl::StatusOr<AttentionStatistics> EndLayer(at::Tensor& spare);
 
-  // Returns the rollout of the layers folded so far, [n, n] float32, 0 at invalid positions. A view, valid
-  // until the next EndLayer(). REQUIRES: a layer was folded.
-  at::Tensor rollout() const;
+  // Returns the rollout of the layers folded so far, [n, n] float32, 0 at invalid positions, or the rows
+  // alone that it was asked for, [k, n] in ascending order; of those, computed by the call. Valid until the
+  // next EndLayer(). REQUIRES: a layer was folded.
+  at::Tensor rollout() const { return layer_fold_->rollout(); }
 
-  // Returns the statistics of rollout(). REQUIRES: a layer was folded.
+  // Returns the statistics of rollout(). REQUIRES: a layer was folded, and every row.
   AttentionStatistics MeasureRollout() const { return MeasureMatrix(rollout(), valid_); }
 
   const ValidPositions& valid() const { return valid_; }
@@ -62,7 +69,8 @@ class SequenceFold {
   // Number of layers folded so far.
   int32_t folded_layers() const { return folded_layers_; }
 
-  // Bytes of the tensors held: n * n cells of R and a few numbers a row.
+  // Bytes of the tensors held: n * n cells of R, or what chosen rows need in its place, and a few numbers a
+  // row.
   int64_t bytes() const;
 
  private:
@@ -76,20 +84,12 @@ class SequenceFold {
 
   bool IsWanted() const { return folds_ || measures_ || kept_ != nullptr; }
   bool HasHead(int64_t first_row, int64_t heads);
-  void FoldRows(int64_t first_row, at::Tensor& block, const at::Tensor& spare) const;
-  void FoldWhole(at::Tensor& layer);
-  void TakeProduct(at::Tensor& spare);
   absl::Status CheckLayer(const RowMeasurer::Summary& summary) const;
 
-  // The flat `cells`, or the front of them, as an [n, n] matrix.
-  at::Tensor AsMatrix(const at::Tensor& cells) const;
-
   const ResolvedOptions options_;
-  const FoldRules rules_;
-  const bool row_by_row_;
   const ValidPositions valid_;
   RowMeasurer measurer_;
-  at::Tensor cells_;  // R, flat, n * n
+  std::unique_ptr<LayerFold> layer_fold_;
   int32_t folded_layers_ = 0;
 
   // Of the current layer.

@@ -8,15 +8,6 @@
 #include "server/rollout/matrix_slices.h"
 
 namespace attribution::rollout {
-namespace {
-
-int64_t CountRows(const std::vector<RowRun>& runs) {
-  int64_t rows = 0;
-  for (const RowRun& run : runs) rows += run.rows;
-  return rows;
-}
-
-}  // namespace
 
 SelectedRows::SelectedRows(std::vector<RowRun> runs, int64_t columns, MatrixEncoding encoding,
                            const at::TensorOptions& options)
@@ -41,12 +32,7 @@ void SelectedRows::Take(int64_t first_row, const at::Tensor& block) {
 
 void SelectedRows::Cut(MatrixSlice header, const std::function<void(MatrixSlice)>& emit) const {
   header.encoding = encoding_;
-  int64_t offset = 0;
-  for (const RowRun& run : runs_) {
-    header.first_row = static_cast<int32_t>(run.first_row);
-    CutMatrix(cells_.narrow(0, offset, run.rows), header, emit);
-    offset += run.rows;
-  }
+  CutChosenRows(cells_, runs_, header, emit);
 }
 
 void CutRows(const at::Tensor& matrix, const std::vector<RowRun>& runs, MatrixSlice header,
@@ -55,6 +41,22 @@ void CutRows(const at::Tensor& matrix, const std::vector<RowRun>& runs, MatrixSl
     header.first_row = static_cast<int32_t>(run.first_row);
     CutMatrix(matrix.narrow(0, run.first_row, run.rows), header, emit);
   }
+}
+
+void CutChosenRows(const at::Tensor& rows, const std::vector<RowRun>& runs, MatrixSlice header,
+                   const std::function<void(MatrixSlice)>& emit) {
+  int64_t offset = 0;
+  for (const RowRun& run : runs) {
+    header.first_row = static_cast<int32_t>(run.first_row);
+    CutMatrix(rows.narrow(0, offset, run.rows), header, emit);
+    offset += run.rows;
+  }
+}
+
+int64_t CountRows(const std::vector<RowRun>& runs) {
+  int64_t rows = 0;
+  for (const RowRun& run : runs) rows += run.rows;
+  return rows;
 }
 
 }  // namespace attribution::rollout

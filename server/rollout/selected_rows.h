@@ -44,6 +44,13 @@ class SelectedRows {
 void CutRows(const at::Tensor& matrix, const std::vector<RowRun>& runs, MatrixSlice header,
              const std::function<void(MatrixSlice)>& emit);
 
+// As CutRows(), of `rows` [k, n] float32, which hold those rows alone, run after run.
+void CutChosenRows(const at::Tensor& rows, const std::vector<RowRun>& runs, MatrixSlice header,
+                   const std::function<void(MatrixSlice)>& emit);
+
+// Returns how many rows `runs` hold.
+int64_t CountRows(const std::vector<RowRun>& runs);
+
 }  // namespace attribution::rollout
 
 #endif  // SERVER_ROLLOUT_SELECTED_ROWS_H_

@@ -18,6 +18,7 @@ const char kUsage[] =
     "    memory         bytes of one request, counted and as the process's high-water mark\n"
     "    growth         time and memory against the length; needs two lengths\n"
     "    allocator      the engine under several process allocators\n"
+    "    rows           the last row of the rollout alone against the whole matrix\n"
     "  --repository   model repository; what else is in it is loaded too, and disturbs\n"
     "  --model        model to run (minilm)\n"
     "  --plain-repository  memory: of the model of this name whose plain forward stands beside "

@@ -48,6 +48,14 @@ std::unique_ptr<ChildContender> StartEngine(const Arguments& arguments) {
   return std::make_unique<ChildContender>("engine", CommandOf(arguments, "engine"));
 }
 
+std::unique_ptr<ChildContender> StartLastRow(const Arguments& arguments) {
+  return std::make_unique<ChildContender>("last row", CommandOf(arguments, "last-row"));
+}
+
+std::unique_ptr<ChildContender> StartEveryRow(const Arguments& arguments) {
+  return std::make_unique<ChildContender>("every row", CommandOf(arguments, "every-row"));
+}
+
 std::unique_ptr<ChildContender> StartPlain(const Arguments& arguments, const ModelFacts& model) {
   return std::make_unique<ChildContender>("plain forward", CommandOf(arguments, "plain"), model);
 }
@@ -78,6 +86,13 @@ void BeContender(const Arguments& arguments) {
     MixedLoad mixed_load(engine);
     std::cout << LineOf(engine.model()) << std::endl;
     AnswerRequests(arguments.contender == "engine" ? static_cast<Contender&>(engine) : mixed_load);
+  } else if (arguments.contender == "last-row" || arguments.contender == "every-row") {
+    const auto rows =
+        arguments.contender == "last-row" ? RowSelection::Kind::kLastValid : RowSelection::Kind::kAll;
+    InProcess engine(arguments.repository, arguments.model, arguments.workers, arguments.threads,
+                     RolloutRows(rows));
+    std::cout << LineOf(engine.model()) << std::endl;
+    AnswerRequests(engine);
   } else if (arguments.contender == "plain") {
     PlainForward plain(arguments.repository, ReadModel(), arguments.threads);
     AnswerRequests(plain);

@@ -19,6 +19,10 @@ namespace attribution::benchmark {
 // An engine, which tells the model.
 std::unique_ptr<ChildContender> StartEngine(const Arguments& arguments);
 
+// The engine asked for the rollout without its metrics: its last row, or all of them.
+std::unique_ptr<ChildContender> StartLastRow(const Arguments& arguments);
+std::unique_ptr<ChildContender> StartEveryRow(const Arguments& arguments);
+
 // The plain forward pass of `model`, whole, and as far as attribution needs it.
 std::unique_ptr<ChildContender> StartPlain(const Arguments& arguments, const ModelFacts& model);
 std::unique_ptr<ChildContender> StartCut(const Arguments& arguments, const ModelFacts& model);

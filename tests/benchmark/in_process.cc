@@ -1,5 +1,6 @@
 #include "tests/benchmark/in_process.h"
 
+#include <cstring>
 #include <utility>
 #include <variant>
 
@@ -9,11 +10,17 @@
 namespace attribution::benchmark {
 namespace {
 
-// Keeps the result and drops the other events.
+// Keeps the result, the way of the rollout and the last row that comes; drops the rest.
 class ResultSink : public EventSink {
  public:
   void OnEvent(Event event) override {
     if (auto* result = std::get_if<AttributionResult>(&event)) result_ = std::move(*result);
+    if (const auto* admitted = std::get_if<Admitted>(&event)) rollout_method_ = admitted->rollout_method;
+    if (const auto* slice = std::get_if<MatrixSlice>(&event)) {
+      last_row_.resize(slice->columns);
+      const size_t bytes = last_row_.size() * sizeof(float);
+      std::memcpy(last_row_.data(), slice->data.data() + slice->data.size() - bytes, bytes);
+    }
   }
   void OnDone(const absl::Status& status) override {
     status_ = status;
@@ -26,16 +33,23 @@ class ResultSink : public EventSink {
     return std::move(result_);
   }
 
+  // REQUIRES: Take() returned.
+  RolloutMethod rollout_method() const { return rollout_method_; }
+  const std::vector<float>& last_row() const { return last_row_; }
+
  private:
   AttributionResult result_;
+  RolloutMethod rollout_method_ = RolloutMethod::kFullMatrix;
+  std::vector<float> last_row_;
   absl::Status status_;
   absl::Notification done_;
 };
 
 }  // namespace
 
-InProcess::InProcess(const std::string& repository, const std::string& model, int workers, int threads)
-    : metrics_({"benchmark", "benchmark"}) {
+InProcess::InProcess(const std::string& repository, const std::string& model, int workers, int threads,
+                     OutputSelection output)
+    : output_(std::move(output)), metrics_({"benchmark", "benchmark"}) {
   EngineOptions options;
   options.model_repository = repository;
   options.device = "cpu";
@@ -75,11 +89,16 @@ std::vector<AttributionResult> InProcess::Attribute(const std::vector<Attributio
   std::vector<AttributionResult> results;
   results.reserve(sinks.size());
   for (const auto& sink : sinks) results.push_back(sink->Take());
+  if (!sinks.empty()) {
+    rollout_method_ = sinks.back()->rollout_method();
+    last_row_ = sinks.back()->last_row();
+  }
   return results;
 }
 
 Memory InProcess::Prepare(const Shape& shape, int warm_ups) {
   request_ = {RequestOf(shape, model_)};
+  request_.front().output = output_;
   Run(warm_ups + 1);
   return {result_.measured_peak_bytes, result_.measured_attention_bytes, result_.num_chunks};
 }

@@ -17,9 +17,15 @@ namespace attribution::benchmark {
 class InProcess : public Contender {
  public:
   // Serves `repository` with `workers` workers of `threads` threads each and waits until `model` has loaded.
-  InProcess(const std::string& repository, const std::string& model, int workers, int threads);
+  // `output` is what the runs ask for besides metrics.
+  InProcess(const std::string& repository, const std::string& model, int workers, int threads,
+            OutputSelection output = {});
 
   const ModelFacts& model() const { return model_; }
+
+  // How the rollout of the last run was computed, and the last row of it that came.
+  RolloutMethod rollout_method() const { return rollout_method_; }
+  const std::vector<float>& last_row() const { return last_row_; }
 
   // Starts every request at once and waits for them all. Returns the results, in order of the requests.
   std::vector<AttributionResult> Attribute(const std::vector<AttributionRequest>& requests);
@@ -32,11 +38,14 @@ class InProcess : public Contender {
   Metrics Result() override { return result_.metrics; }
 
  private:
+  const OutputSelection output_;
   telemetry::Metrics metrics_;
   std::unique_ptr<Engine> engine_;
   ModelFacts model_;
   std::vector<AttributionRequest> request_;  // the one that is run
   AttributionResult result_;
+  RolloutMethod rollout_method_ = RolloutMethod::kFullMatrix;
+  std::vector<float> last_row_;
 };
 
 }  // namespace attribution::benchmark

@@ -30,28 +30,63 @@ _SCORE_STANDARD_DEVIATION = 2.0
 
 @dataclass(frozen=True)
 class Size:
-    """A model of GPT-2's architecture; its MLP is four times as wide as `hidden`, as in GPT-2."""
+    """A model of GPT-2's or BERT's architecture; its MLP is four times as wide as `hidden`, as in both."""
 
     layers: int
     heads: int
     hidden: int
     max_length: int
     attentions: tuple[str, ...] = ("sdpa",)
+    architecture: str = "gpt2"
 
 
 MODELS = {
     "deep": Size(layers=28, heads=16, hidden=512, max_length=512, attentions=("sdpa", "eager")),
     "gpt2-small": Size(layers=12, heads=12, hidden=768, max_length=1024),
     "gpt2-small-4": Size(layers=4, heads=12, hidden=768, max_length=2048),
+    # all-MiniLM-L6-v2 takes no more than 512 tokens.
+    "minilm-2048": Size(layers=6, heads=12, hidden=384, max_length=2048, architecture="bert"),
 }
 
 
 def build(size: Size) -> Any:
     """The model, float32, always with the same weights."""
     import torch
-    import transformers
 
     torch.manual_seed(19)
+    return (build_bert if size.architecture == "bert" else build_gpt2)(size).eval()
+
+
+def score_deviation(size: Size) -> float:
+    """Of the weights of queries and keys: a score of normed input, the dot product over sqrt(head size), spreads by
+    hidden x deviation^2."""
+    return (_SCORE_STANDARD_DEVIATION / size.hidden) ** 0.5
+
+
+def build_bert(size: Size) -> Any:
+    import torch
+    import transformers
+
+    config = transformers.BertConfig(
+        vocab_size=VOCABULARY,
+        max_position_embeddings=size.max_length,
+        hidden_size=size.hidden,
+        num_hidden_layers=size.layers,
+        num_attention_heads=size.heads,
+        intermediate_size=4 * size.hidden,
+    )
+    model = transformers.BertModel(config, add_pooling_layer=False)
+    with torch.no_grad():
+        for layer in model.encoder.layer:
+            for linear in (layer.attention.self.query, layer.attention.self.key):
+                linear.weight.normal_(std=score_deviation(size))
+    return model
+
+
+def build_gpt2(size: Size) -> Any:
+    import torch
+    import transformers
+
     config = transformers.GPT2Config(
         vocab_size=VOCABULARY,
         n_positions=size.max_length,
@@ -62,12 +97,10 @@ def build(size: Size) -> Any:
         eos_token_id=0,
     )
     model = transformers.GPT2Model(config)
-    # Queries and keys of normed input: a score, the dot product over sqrt(head size), spreads by hidden x deviation^2.
-    deviation = (_SCORE_STANDARD_DEVIATION / size.hidden) ** 0.5
     with torch.no_grad():
         for block in model.h:
-            block.attn.c_attn.weight[:, : 2 * size.hidden].normal_(std=deviation)
-    return model.eval()
+            block.attn.c_attn.weight[:, : 2 * size.hidden].normal_(std=score_deviation(size))
+    return model
 
 
 def stamp(size: Size) -> str:

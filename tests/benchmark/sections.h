@@ -24,6 +24,9 @@ void MeasureGrowth(const Arguments& arguments);
 // Time and resident memory of the engine under several allocators.
 void CompareAllocators(const Arguments& arguments);
 
+// Time and memory of the last row of the rollout alone against the whole matrix, and whether they agree.
+void CompareRows(const Arguments& arguments);
+
 }  // namespace attribution::benchmark
 
 #endif  // TESTS_BENCHMARK_SECTIONS_H_

@@ -16,6 +16,14 @@ std::vector<TokenSequence> SequencesOf(const Shape& shape, const ModelFacts& mod
   return sequences;
 }
 
+OutputSelection RolloutRows(RowSelection::Kind rows) {
+  OutputSelection output;
+  output.rollout_matrix = true;
+  output.skip_rollout_metrics = true;
+  output.rows.kind = rows;
+  return output;
+}
+
 AttributionRequest RequestOf(const Shape& shape, const ModelFacts& model) {
   TokenBatch batch;
   batch.sequences = SequencesOf(shape, model);

@@ -32,6 +32,9 @@ struct ModelFacts {
 // Returns sequences of random ids, all positions valid; equal for equal arguments, in whichever process.
 std::vector<TokenSequence> SequencesOf(const Shape& shape, const ModelFacts& model);
 
+// What of a rollout is asked for where its metrics are not: rows of it.
+OutputSelection RolloutRows(RowSelection::Kind rows);
+
 // Returns the request for these sequences. Metrics only: preset and everything else at their defaults.
 AttributionRequest RequestOf(const Shape& shape, const ModelFacts& model);
 

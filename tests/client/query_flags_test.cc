@@ -102,6 +102,13 @@ TEST(QueryFlagsTest, AsksForRowsAndTopCells) {
   EXPECT_EQ(Request(flags)->output.top_k, 7);
 }
 
+TEST(QueryFlagsTest, SkipsTheMetricsOfTheRolloutOnlyIfAsked) {
+  QueryFlags flags = WithText();
+  EXPECT_FALSE(Request(flags)->output.skip_rollout_metrics);
+  flags.skip_rollout_metrics = true;
+  EXPECT_TRUE(Request(flags)->output.skip_rollout_metrics);
+}
+
 TEST(QueryFlagsTest, RefusesRowsOfNoMatrix) {
   QueryFlags flags = WithText();
   flags.no_matrix = true;

@@ -10,13 +10,14 @@
 namespace attribution::engine {
 namespace {
 
-// A request of two sequences, 3 and 2 ids long, with `output`.
-PreparedRequest Prepared(OutputSelection output) {
+// A request of two sequences, 3 and 2 ids long, with `output` and `options`.
+PreparedRequest Prepared(OutputSelection output, AttributionOptions options = {}) {
   auto model = std::make_shared<models::ResidentModel>();
   model->runner = std::make_unique<models::FakeRunner>(models::ThreeLayers());
   AttributionRequest request;
   request.input = TokenBatch{{{{1, 2, 3}, {}, {}}, {{4, 5}, {}, {}}}};
   request.output = std::move(output);
+  request.options = std::move(options);
   auto prepared = PrepareRequest(std::move(request), {}, model);
   EXPECT_TRUE(prepared.ok()) << prepared.status();
   return *std::move(prepared);
@@ -61,6 +62,42 @@ TEST(PlanRequestTest, MatricesCostTheirRowsInTheirEncoding) {
   }
   output.rows = {RowSelection::Kind::kIndices, {1, 0, 1}};
   EXPECT_EQ(CostOf(output).rows, 2);
+}
+
+TEST(PlanRequestTest, RowsMayBeFoldedAloneWhereNothingNeedsTheMatrix) {
+  OutputSelection output;
+  output.rollout_matrix = output.skip_rollout_metrics = true;
+  output.rows.kind = RowSelection::Kind::kLastValid;
+  const auto rows_alone = [](const OutputSelection& selection, AttributionOptions options = {}) {
+    return MakePlanRequest(Prepared(selection, options), /*rows_in_work=*/128).rows_alone;
+  };
+  ASSERT_TRUE(rows_alone(output).has_value());
+  EXPECT_EQ(rows_alone(output)->rows, 1);
+  EXPECT_EQ(rows_alone(output)->layers, 3);
+  EXPECT_TRUE(rows_alone(output)->keeps_layers);
+
+  AttributionOptions options;
+  options.start_layer = 1;
+  EXPECT_EQ(rows_alone(output, options)->layers, 2);
+  options = {};
+  options.preset = Preset::kIclrMetrics;
+  EXPECT_FALSE(rows_alone(output, options)->keeps_layers);
+  options.discard_ratio = 0.5;
+  EXPECT_FALSE(rows_alone(output, options).has_value());
+
+  OutputSelection more = output;
+  more.skip_rollout_metrics = false;
+  EXPECT_FALSE(rows_alone(more).has_value());
+  more = output;
+  more.top_k = 1;
+  EXPECT_FALSE(rows_alone(more).has_value());
+  more = output;
+  more.rows.kind = RowSelection::Kind::kAll;
+  EXPECT_FALSE(rows_alone(more).has_value());
+  more = output;
+  more.rollout_matrix = false;
+  more.layer_matrices = true;
+  EXPECT_FALSE(rows_alone(more).has_value());
 }
 
 }  // namespace

@@ -89,7 +89,7 @@ ResolvedOptions Defaults(int32_t num_layers, Preset preset) {
 }
 
 ChunkFold FoldSample(const Sample& sample, const ResolvedOptions& options, int64_t block_rows,
-                     at::ScalarType dtype) {
+                     at::ScalarType dtype, const std::optional<RowSelection>& rows) {
   const at::TensorOptions tensor_options(at::kFloat);
   ChunkFold chunk;
   int64_t longest = 0;
@@ -98,7 +98,9 @@ ChunkFold FoldSample(const Sample& sample, const ResolvedOptions& options, int64
     ValidPositions valid = options.include_padding
                                ? ValidPositions::Everywhere(mask, sample.lengths[b], tensor_options)
                                : ValidPositions(mask, sample.lengths[b], tensor_options);
-    chunk.folds.emplace_back(options, std::move(valid), tensor_options);
+    std::optional<std::vector<RowRun>> runs;
+    if (rows.has_value()) runs = SelectRows(*rows, mask, sample.lengths[b]);
+    chunk.folds.emplace_back(options, std::move(valid), tensor_options, runs);
     longest = std::max(longest, sample.lengths[b]);
   }
   // Poison shows what is read before it was written.

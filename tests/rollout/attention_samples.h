@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "attribution/options.h"
@@ -44,9 +45,10 @@ struct ChunkFold {
 };
 
 // Folds the sequences of `sample`, which share one spare, in blocks of `block_rows` rows of type `dtype`.
-// Expects every layer to succeed.
+// Expects every layer to succeed. With `rows`, folds those rows of each sequence alone.
 ChunkFold FoldSample(const Sample& sample, const ResolvedOptions& options, int64_t block_rows = 1000,
-                     at::ScalarType dtype = at::kFloat);
+                     at::ScalarType dtype = at::kFloat,
+                     const std::optional<RowSelection>& rows = std::nullopt);
 
 // Converts to [n][n].
 oracle::Matrix ToMatrix(const at::Tensor& tensor);
