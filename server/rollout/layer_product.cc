@@ -12,6 +12,10 @@ constexpr int64_t kStrip = 128;
 
 }  // namespace
 
+at::Tensor AsMatrix(const at::Tensor& cells, int64_t length) {
+  return cells.narrow(0, 0, length * length).view({length, length});
+}
+
 void MultiplyFromTheLeft(const at::Tensor& layer, at::Tensor& rollout) {
   for (at::Tensor& columns : rollout.split(kStrip, /*dim=*/1)) columns.copy_(at::mm(layer, columns));
 }

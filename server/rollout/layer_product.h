@@ -7,7 +7,12 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
+
 namespace attribution::rollout {
+
+// Returns the flat `cells`, or the front of them, as a [length, length] matrix. A view.
+at::Tensor AsMatrix(const at::Tensor& cells, int64_t length);
 
 // rollout <- layer · rollout. A strip of columns of the product needs only the same columns of the rollout.
 void MultiplyFromTheLeft(const at::Tensor& layer, at::Tensor& rollout);

@@ -5,11 +5,8 @@
 //   measure                                      row sums, smallest cells and, if asked, the statistics
 //   keep                                         the rows that will be sent, if any
 //
-// Then there are two ways on. Row by row, where a row of Ã needs its own row of A only and the later layer
-// stands on the left: the block becomes Ã[rows, :] and is multiplied, spare[rows, :] = Ã[rows, :] · R, and
-// the spare becomes R at the end of the layer. Whole: the block is put into the spare, which holds all of A
-// at the end of the layer; there it is discarded from, becomes Ã in place, and is multiplied into R. No block
-// depends on another one either way.
+// What is done with it then, where the layer is folded, is the business of a LayerFold. Row by row, where a
+// row of Ã needs its own row of A only and the later layer stands on the left; else whole.
 
 #include "server/rollout/rollout_fold.h"
 
@@ -21,20 +18,30 @@
 
 #include "absl/strings/str_cat.h"
 #include "attribution/status_details.h"
-#include "server/rollout/discard.h"
+#include "server/rollout/fold_rules.h"
 #include "server/rollout/head_fusion.h"
-#include "server/rollout/layer_product.h"
+#include "server/rollout/row_by_row_fold.h"
+#include "server/rollout/whole_layer_fold.h"
 
 namespace attribution::rollout {
+namespace {
+
+std::unique_ptr<LayerFold> MakeLayerFold(const ResolvedOptions& options, const ValidPositions& valid,
+                                         const at::TensorOptions& tensor_options) {
+  if (FoldsRowByRow(options)) {
+    return std::make_unique<RowByRowFold>(options.residual_weight, valid, tensor_options);
+  }
+  return std::make_unique<WholeLayerFold>(options, valid, tensor_options);
+}
+
+}  // namespace
 
 SequenceFold::SequenceFold(const ResolvedOptions& options, ValidPositions valid,
                            const at::TensorOptions& tensor_options)
     : options_(options),
-      rules_(RulesOf(options.preset)),
-      row_by_row_(FoldsRowByRow(options)),
       valid_(std::move(valid)),
       measurer_(valid_.length(), tensor_options),
-      cells_(at::empty({valid_.length() * valid_.length()}, tensor_options.dtype(at::kFloat))) {}
+      layer_fold_(MakeLayerFold(options, valid_, tensor_options)) {}
 
 void SequenceFold::BeginLayer(int32_t layer, bool measure, SelectedRows* kept) {
   layer_ = layer;
@@ -53,11 +60,7 @@ void SequenceFold::AddRows(int64_t first_row, const at::Tensor& probabilities, c
   valid_.ClearInvalid(first_row, block);
   measurer_.Measure(first_row, block, measures_);
   if (kept_ != nullptr) kept_->Take(first_row, block);
-  if (folds_ && row_by_row_) {
-    FoldRows(first_row, block, spare);
-  } else if (folds_) {
-    AsMatrix(spare).narrow(0, first_row, rows).copy_(block);
-  }
+  if (folds_) layer_fold_->AddBlock(first_row, measurer_.row_sums(first_row, rows), block, spare);
   progress_->rows_seen += rows;
 }
 
@@ -73,47 +76,6 @@ bool SequenceFold::HasHead(int64_t first_row, int64_t heads) {
   return false;
 }
 
-void SequenceFold::FoldRows(int64_t first_row, at::Tensor& block, const at::Tensor& spare) const {
-  const int64_t rows = block.size(0);
-  AddResidual(rules_.normalization, options_.residual_weight, valid_, first_row,
-              measurer_.row_sums(first_row, rows), block);
-  if (folded_layers_ == 0) {
-    rollout().narrow(0, first_row, rows).copy_(block);
-    return;
-  }
-  at::Tensor product = AsMatrix(spare).narrow(0, first_row, rows);
-  at::mm_out(product, block, rollout());
-}
-
-// Multiplies the whole A in `layer` [n, n] into R. Leaves Ã there, or what was left of A.
-void SequenceFold::FoldWhole(at::Tensor& layer) {
-  const bool first_layer = folded_layers_ == 0;
-  if (options_.discard_ratio > 0) DiscardSmallest(options_.discard_ratio, valid_, layer);
-  if (!(first_layer && rules_.first_layer_raw)) {
-    const at::Tensor row_sums =
-        options_.discard_ratio > 0 ? layer.sum(1) : measurer_.row_sums(0, valid_.length());
-    AddResidual(rules_.normalization, options_.residual_weight, valid_, /*first_row=*/0, row_sums, layer);
-  }
-  at::Tensor rollout = this->rollout();
-  if (first_layer) {
-    rollout.copy_(layer);
-  } else if (rules_.later_layer_on_the_right) {
-    MultiplyFromTheRight(layer, rollout);
-  } else {
-    MultiplyFromTheLeft(layer, rollout);
-  }
-}
-
-// Sequences of the chunk's largest length trade buffers; a shorter one keeps its own, small one.
-void SequenceFold::TakeProduct(at::Tensor& spare) {
-  if (folded_layers_ == 0) return;  // it went straight into R
-  if (spare.numel() == cells_.numel()) {
-    std::swap(spare, cells_);
-  } else {
-    cells_.copy_(spare.narrow(0, 0, cells_.numel()));
-  }
-}
-
 absl::StatusOr<AttentionStatistics> SequenceFold::EndLayer(at::Tensor& spare) {
   if (!IsWanted()) return AttentionStatistics();
   {
@@ -127,13 +89,10 @@ absl::StatusOr<AttentionStatistics> SequenceFold::EndLayer(at::Tensor& spare) {
   }
   const RowMeasurer::Summary summary = measurer_.Summarize(valid_, measures_);
   if (absl::Status status = CheckLayer(summary); !status.ok()) return status;
-  if (folds_ && row_by_row_) {
-    TakeProduct(spare);
-  } else if (folds_) {
-    at::Tensor layer = AsMatrix(spare);
-    FoldWhole(layer);
+  if (folds_) {
+    layer_fold_->EndLayer(measurer_.row_sums(0, valid_.length()), spare);
+    ++folded_layers_;
   }
-  if (folds_) ++folded_layers_;
   return measures_ ? summary.statistics : AttentionStatistics();
 }
 
@@ -156,15 +115,6 @@ absl::Status SequenceFold::CheckLayer(const RowMeasurer::Summary& summary) const
   return absl::OkStatus();
 }
 
-at::Tensor SequenceFold::AsMatrix(const at::Tensor& cells) const {
-  const int64_t length = valid_.length();
-  return cells.narrow(0, 0, length * length).view({length, length});
-}
-
-at::Tensor SequenceFold::rollout() const { return AsMatrix(cells_); }
-
-int64_t SequenceFold::bytes() const {
-  return static_cast<int64_t>(cells_.nbytes()) + measurer_.bytes() + valid_.bytes();
-}
+int64_t SequenceFold::bytes() const { return layer_fold_->bytes() + measurer_.bytes() + valid_.bytes(); }
 
 }  // namespace attribution::rollout

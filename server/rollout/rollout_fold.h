@@ -19,7 +19,7 @@
 #include "absl/status/statusor.h"
 #include "attribution/options.h"
 #include "server/rollout/attention_statistics.h"
-#include "server/rollout/fold_rules.h"
+#include "server/rollout/layer_fold.h"
 #include "server/rollout/selected_rows.h"
 #include "server/rollout/valid_positions.h"
 
@@ -52,7 +52,7 @@ class SequenceFold {
 
   // Returns the rollout of the layers folded so far, [n, n] float32, 0 at invalid positions. A view, valid
   // until the next EndLayer(). REQUIRES: a layer was folded.
-  at::Tensor rollout() const;
+  at::Tensor rollout() const { return layer_fold_->rollout(); }
 
   // Returns the statistics of rollout(). REQUIRES: a layer was folded.
   AttentionStatistics MeasureRollout() const { return MeasureMatrix(rollout(), valid_); }
@@ -76,20 +76,12 @@ class SequenceFold {
 
   bool IsWanted() const { return folds_ || measures_ || kept_ != nullptr; }
   bool HasHead(int64_t first_row, int64_t heads);
-  void FoldRows(int64_t first_row, at::Tensor& block, const at::Tensor& spare) const;
-  void FoldWhole(at::Tensor& layer);
-  void TakeProduct(at::Tensor& spare);
   absl::Status CheckLayer(const RowMeasurer::Summary& summary) const;
 
-  // The flat `cells`, or the front of them, as an [n, n] matrix.
-  at::Tensor AsMatrix(const at::Tensor& cells) const;
-
   const ResolvedOptions options_;
-  const FoldRules rules_;
-  const bool row_by_row_;
   const ValidPositions valid_;
   RowMeasurer measurer_;
-  at::Tensor cells_;  // R, flat, n * n
+  std::unique_ptr<LayerFold> layer_fold_;
   int32_t folded_layers_ = 0;
 
   // Of the current layer.
