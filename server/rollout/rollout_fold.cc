@@ -1,6 +1,6 @@
 // A block of rows goes through four steps, in place where it can:
 //
-//   cut to the sequence's length, fuse heads     block = A[rows, :]
+//   cut to the sequence's length, fuse heads     block = A[rows, :C], 0 from C on
 //   clear invalid rows and columns               nothing of them is left, NaN included
 //   measure                                      row sums, smallest cells and, if asked, the statistics
 //   keep                                         the rows that will be sent, if any
@@ -55,8 +55,11 @@ void SequenceFold::AddRows(int64_t first_row, const at::Tensor& probabilities, c
   const int64_t length = valid_.length();
   const int64_t rows = std::min(probabilities.size(1), length - first_row);
   if (rows <= 0 || !IsWanted() || !HasHead(first_row, probabilities.size(0))) return;
+  const int64_t columns = std::min(probabilities.size(2), length);
   at::Tensor block =
-      FuseHeads(probabilities.narrow(1, 0, rows).narrow(2, 0, length), options_.head_fusion, options_.head);
+      FuseHeads(probabilities.narrow(1, 0, rows).narrow(2, 0, columns), options_.head_fusion, options_.head);
+  const int64_t diagonal_end = first_row + rows;  // the residual is added there
+  if (columns < diagonal_end) block = at::constant_pad_nd(block, {0, diagonal_end - columns});
   valid_.ClearInvalid(first_row, block);
   measurer_.Measure(first_row, block, measures_);
   if (kept_ != nullptr) kept_->Take(first_row, block);

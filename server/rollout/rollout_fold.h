@@ -37,10 +37,11 @@ class SequenceFold {
   // `kept` outlives EndLayer(). REQUIRES: layers come in order, each once.
   void BeginLayer(int32_t layer, bool measure, SelectedRows* kept = nullptr);
 
-  // Takes rows [first_row, first_row + rows) of the layer: `probabilities` [H, rows, S], S >= n, any floating
-  // dtype. They are not changed and not kept. Rows and columns from n on are ignored. `spare` is a flat
-  // float32 tensor of at least n * n cells on the same device; EndLayer() needs what this writes. Several
-  // threads may call it at once for different rows. REQUIRES: BeginLayer() was called; every row comes once.
+  // Takes rows [first_row, first_row + rows) of the layer: `probabilities` [H, rows, C], any floating dtype.
+  // They are not changed and not kept. Rows and columns from n on are ignored; columns from C on are 0.
+  // `spare` is a flat float32 tensor of at least n * n cells on the same device; EndLayer() needs what this
+  // writes. Several threads may call it at once for different rows. REQUIRES: BeginLayer() was called; every
+  // row comes once.
   void AddRows(int64_t first_row, const at::Tensor& probabilities, const at::Tensor& spare);
 
   // Makes the folded layer part of R and returns its statistics, empty unless asked for. May swap `spare`
