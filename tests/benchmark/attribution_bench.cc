@@ -23,7 +23,8 @@ namespace {
 const std::map<std::string, std::function<void(const Arguments&)>>& Sections() {
   static const auto* const sections = new std::map<std::string, std::function<void(const Arguments&)>>{
       {"contender", BeContender}, {"forward", CompareWithForward}, {"naive", CompareWithNaive},
-      {"memory", MeasureMemory},  {"growth", MeasureGrowth},       {"allocator", CompareAllocators}};
+      {"memory", MeasureMemory},  {"growth", MeasureGrowth},       {"allocator", CompareAllocators},
+      {"causal", CompareCausal}};
   return *sections;
 }
 
