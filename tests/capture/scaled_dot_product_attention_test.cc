@@ -312,15 +312,15 @@ TEST(ScaledDotProductAttentionShapeTest, NamesSiteBatchHeadsAndLength) {
 
 TEST(ScaledDotProductAttentionShapeTest, CrossAttentionIsNotSelfAttention) {
   AttentionInputs inputs = Inputs(12);
-  EXPECT_TRUE(IsSelfAttention(inputs));
+  EXPECT_TRUE(HeadsApart(inputs, kHeads).has_value());
   inputs.key = Projection(kHeads, 13, 8);
-  EXPECT_FALSE(IsSelfAttention(inputs));
+  EXPECT_FALSE(HeadsApart(inputs, kHeads).has_value());
 }
 
 TEST(ScaledDotProductAttentionShapeTest, AttentionWithoutHeadsIsNotSelfAttention) {
   AttentionInputs inputs = Inputs(12);
   for (at::Tensor* tensor : {&inputs.query, &inputs.key, &inputs.value}) *tensor = tensor->select(1, 0);
-  EXPECT_FALSE(IsSelfAttention(inputs));
+  EXPECT_FALSE(HeadsApart(inputs, kHeads).has_value());
 }
 
 // Looks at nothing, so that what is counted is the operator's own.
