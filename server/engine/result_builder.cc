@@ -6,18 +6,37 @@
 
 namespace attribution::engine {
 
+namespace {
+
+void MergeInto(std::optional<rollout::AttentionStatistics>& sum,
+               const std::optional<rollout::AttentionStatistics>& other) {
+  if (!other.has_value()) return;
+  if (!sum.has_value()) sum.emplace();
+  sum->Merge(*other);
+}
+
+}  // namespace
+
 void SequenceGroup::Merge(const SequenceGroup& other) {
   attention.Merge(other.attention);
-  if (other.rollout.has_value()) {
-    if (!rollout.has_value()) rollout.emplace();
-    rollout->Merge(*other.rollout);
-  }
+  MergeInto(rollout, other.rollout);
+  MergeInto(corrected, other.corrected);
   sequences += other.sequences;
   longest = std::max(longest, other.longest);
 }
 
 Metrics SequenceGroup::ToMetrics() const {
   return rollout::MakeMetrics(attention, rollout, sequences, longest);
+}
+
+std::optional<Metrics> SequenceGroup::ToCorrectedMetrics() const {
+  if (!corrected.has_value()) return std::nullopt;
+  Metrics metrics;
+  metrics.rollout_max = corrected->max_cell;
+  metrics.rollout_entropy = corrected->entropy();
+  metrics.batch_size = sequences;
+  metrics.seq_length = longest;
+  return metrics;
 }
 
 LayerMetrics MakeLayerMetrics(const LayerSelection& layers, const std::vector<AttentionSite>& sites,
@@ -41,6 +60,7 @@ AttributionResult ResultBuilder::Build(const LayerSelection& layers, const std::
                                        bool layer_metrics) const {
   AttributionResult result;
   result.metrics = batch_.ToMetrics();
+  result.corrected = batch_.ToCorrectedMetrics();
   result.sequences = sequences_;
   for (size_t layer = 0; layer_metrics && layer < layers_.size(); ++layer) {
     if (layers_[layer].num_rows == 0) continue;  // after the last layer that was needed

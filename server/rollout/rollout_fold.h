@@ -21,6 +21,7 @@
 #include "server/rollout/attention_statistics.h"
 #include "server/rollout/layer_fold.h"
 #include "server/rollout/selected_rows.h"
+#include "server/rollout/uniform_rollout.h"
 #include "server/rollout/valid_positions.h"
 
 namespace attribution::rollout {
@@ -55,6 +56,10 @@ class SequenceFold {
   // until the next EndLayer(). REQUIRES: a layer was folded.
   at::Tensor rollout() const { return layer_fold_->rollout(); }
 
+  // Returns rollout() after options.causal_correction, [n, n] float32, computed anew by each call. REQUIRES:
+  // a layer was folded, and a correction was asked for.
+  at::Tensor Corrected() const;
+
   // Returns the statistics of rollout(). REQUIRES: a layer was folded.
   AttentionStatistics MeasureRollout() const { return MeasureMatrix(rollout(), valid_); }
 
@@ -63,7 +68,8 @@ class SequenceFold {
   // Number of layers folded so far.
   int32_t folded_layers() const { return folded_layers_; }
 
-  // Bytes of the tensors held: n * n cells of R and a few numbers a row.
+  // Bytes of the tensors held: n * n cells of R and a few numbers a row; with UNIFORM_RATIO those of the
+  // uniform rollout too.
   int64_t bytes() const;
 
  private:
@@ -83,6 +89,7 @@ class SequenceFold {
   const ValidPositions valid_;
   RowMeasurer measurer_;
   std::unique_ptr<LayerFold> layer_fold_;
+  std::unique_ptr<UniformRollout> uniform_;  // null unless the correction needs it
   int32_t folded_layers_ = 0;
 
   // Of the current layer.
