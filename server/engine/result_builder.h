@@ -17,11 +17,11 @@ namespace attribution::engine {
 
 // Sums over sequences that are reported together: one, a chunk or the batch.
 struct SequenceGroup {
-  rollout::AttentionStatistics attention;                 // of layer layer_idx
-  std::optional<rollout::AttentionStatistics> rollout;    // absent: not asked for
-  std::optional<rollout::AttentionStatistics> corrected;  // of the corrected rollout; absent: not asked for
+  rollout::AttentionStatistics attention;               // of layer layer_idx
+  std::optional<rollout::AttentionStatistics> rollout;  // absent: not asked for
   int64_t sequences = 0;
   int64_t longest = 0;
+  std::optional<rollout::AttentionStatistics> corrected = std::nullopt;  // absent: not asked for
 
   void Merge(const SequenceGroup& other);
   Metrics ToMetrics() const;
