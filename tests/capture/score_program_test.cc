@@ -57,7 +57,7 @@ const Case kCases[] = {
      [](at::Tensor scores, const Masks& masks) { return scores.add(masks.bias); }, true},
     {"WhereThenPadding",
      "%y : Tensor = aten::where(%hidden, %lowest, %s)\n  %x : Tensor = aten::add(%y, %bias, %one)",
-     [] { return Masks{Added(Padding(), -1e4), Hidden()}; },
+     [] { return Masks{Added(Padding()), Hidden()}; },
      [](at::Tensor scores, const Masks& masks) {
        return scores.masked_fill(masks.hidden, kLowest).add(masks.bias);
      },
