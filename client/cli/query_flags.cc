@@ -111,6 +111,12 @@ void AddQueryFlags(CLI::App& command, QueryFlags& flags) {
       ->type_name("NAME")
       ->group(kOptions);
   command
+      .add_option("--causal-correction", flags.causal_correction,
+                  "Corrected rollout beside the plain one, in JSON: none, uniform-ratio or drop-first")
+      ->type_name("NAME")
+      ->check(CLI::IsMember({"none", "uniform-ratio", "drop-first"}))
+      ->group(kOptions);
+  command
       .add_option("--layer-idx", flags.layer_idx,
                   "Layer of the attention metrics; negative from the end. Default: -1")
       ->type_name("N")
@@ -196,6 +202,11 @@ absl::StatusOr<AttributionRequest> MakeRequest(const QueryFlags& flags, std::ist
   request.options.layer_idx = flags.layer_idx;
   request.options.attention_layer_pattern = flags.attention_layer_pattern;
   request.options.residual_weight = flags.residual_weight;
+  if (flags.causal_correction == "uniform-ratio") {
+    request.options.causal_correction = CausalCorrection::kUniformRatio;
+  } else if (flags.causal_correction == "drop-first") {
+    request.options.causal_correction = CausalCorrection::kDropFirst;
+  }
   request.output.layer_metrics = true;
   request.output.tokens = true;
   request.output.rollout_matrix = !flags.no_matrix || !flags.html.empty() || !flags.npy.empty();

@@ -20,6 +20,7 @@ struct QueryFlags {
   std::string file;
   bool truncate = false;
   std::string preset;
+  std::string causal_correction = "none";
   std::optional<int32_t> layer_idx;
   std::string attention_layer_pattern;
   std::optional<double> residual_weight;

@@ -7,7 +7,10 @@
 namespace attribution::admission {
 namespace {
 
-constexpr double kFloatBytes = 4;       // rollouts, scores and fused attention are float32
+constexpr double kFloatBytes = 4;  // rollouts, scores and fused attention are float32
+constexpr double kDoubleBytes = 8;
+constexpr double kCorrectedRows = 128;  // corrected at a time
+constexpr double kCorrectedBlocks = 3;  // of them: quotients, what is too small, a temporary
 constexpr double kRowNumberBytes = 16;  // sums and entropies a row
 // Blocks at a time: head-fused, corrected, and a temporary of the statistics.
 constexpr double kFusedBlocks = 3;
@@ -65,14 +68,24 @@ int64_t PredictPeakBytes(const ModelCost& model, const ChunkShape& chunk, const 
   bytes += sequences * length * NotNegative(model.bytes_per_token);
   bytes += sequences * matrix * NotNegative(model.bytes_per_cell);
   bytes += NotNegative(model.fixed_bytes);
+  // The corrected rollout of one sequence, made when it is asked for, and rows of it in float64.
+  if (output.corrected)
+    bytes += matrix * kFloatBytes + kCorrectedBlocks * kCorrectedRows * length * kDoubleBytes;
+  // Of each sequence the uniform rollout, and which cells of a layer are seen; of one, a layer of uniform
+  // attention, its float32 copy that is discarded from, and the product. Which cells of a block are not 0.
+  if (output.uniform_rollout) {
+    bytes += sequences * matrix * (kDoubleBytes + 1) + matrix * (2 * kDoubleBytes + kFloatBytes + 1);
+    bytes += NotNegative(model.heads) * block;
+  }
   // Encoded matrices that nobody has taken yet.
   const double sent = length * NotNegative(static_cast<double>(std::min(output.rows, chunk.padded_length))) *
                       NotNegative(output.cell_bytes);
-  if (output.rollout_matrix) bytes += sequences * sent;
+  const double rollouts = output.corrected ? 2 : 1;  // told of each sequence
+  if (output.rollout_matrix) bytes += rollouts * sequences * sent;
   // Layers that are kept become messages one by one: one of them is there twice.
   if (output.layer_matrices) bytes += (sequences * NotNegative(model.layers) + 1) * sent;
   // Lists of cells; that of one sequence is there twice, as a whole and in events.
-  bytes += (sequences + 1) * std::min(NotNegative(static_cast<double>(output.top_cells)), matrix) *
+  bytes += (rollouts * sequences + 1) * std::min(NotNegative(static_cast<double>(output.top_cells)), matrix) *
            kListedCellBytes;
   return Saturated(std::ceil(bytes));
 }

@@ -34,10 +34,12 @@ inline constexpr int64_t kAllRows = std::numeric_limits<int64_t>::max();
 // What of a chunk's results waits in memory until the client has taken it.
 struct OutputCost {
   bool rollout_matrix = false;
-  int32_t cell_bytes = 4;       // of an encoded matrix cell
-  bool layer_matrices = false;  // the fused attention of every layer, kept from its layer on
-  int64_t rows = kAllRows;      // most rows of each matrix
-  int64_t top_cells = 0;        // most cells of each rollout that are listed
+  int32_t cell_bytes = 4;        // of an encoded matrix cell
+  bool layer_matrices = false;   // the fused attention of every layer, kept from its layer on
+  int64_t rows = kAllRows;       // most rows of each matrix
+  int64_t top_cells = 0;         // most cells of each rollout that are listed
+  bool corrected = false;        // a corrected rollout, and what is told of it, beside each rollout
+  bool uniform_rollout = false;  // which is corrected by a rollout of uniform attention
 };
 
 // Chosen rows of the rollout that are folded alone, without R and its spare.

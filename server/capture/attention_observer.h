@@ -33,8 +33,12 @@ class AttentionObserver {
   // Returns whether the rows of this layer are wanted. If not, nothing more is called for it.
   virtual bool BeginLayer(const LayerShape& shape) = 0;
 
-  // Rows [first_row, first_row + n) of `sequence`: probabilities [H, n, S], in the model's dtype.
-  // Read only, and valid during the call only: it may be a view of what the model goes on with.
+  // Whether every block must have all its S columns, computed like the others, though they are known to be 0.
+  virtual bool NeedsWholeRows() const { return false; }
+
+  // Rows [first_row, first_row + n) of `sequence`: probabilities [H, n, C], C <= S, in the model's dtype.
+  // From column C on they are exactly 0. Read only, and valid during the call only: it may be a view of what
+  // the model goes on with.
   virtual void AddRows(int64_t sequence, int64_t first_row, const at::Tensor& probabilities) = 0;
 
   // Every row of `sequence` was given.

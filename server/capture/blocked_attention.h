@@ -28,16 +28,23 @@ struct AttentionProducts {
 // The dtype in which scores are accumulated and softmax is computed: float32 for half precision.
 at::ScalarType ComputeType(at::ScalarType model_dtype);
 
-// Replaces scores [H, n, S], contiguous, of rows [first_row, first_row + n) by probabilities. Called by
-// several threads at once for different blocks.
-using RowSoftmax = std::function<void(int64_t first_row, at::Tensor& scores)>;
+// How the scores of one sequence become probabilities. Called by several threads at once for different
+// blocks.
+struct SequenceSoftmax {
+  // Replaces scores [H, n, C], contiguous, of rows [first_row, first_row + n) by probabilities.
+  std::function<void(int64_t first_row, at::Tensor& scores)> apply;
+
+  // How many columns C of S a block of rows needs: the probabilities of the others are 0 in every head. They
+  // are neither computed nor multiplied. Null: all of them.
+  std::function<int64_t(int64_t first_row, int64_t rows)> columns;
+};
 
 // Computes attention into `output`, [B, H, S, V] of any strides and of the query's dtype, unless that is
 // undefined, and shows every block of probabilities to `observer`, if there is one, by AddRows and
-// EndSequence. `softmax_of(b)` is called once a sequence, in order, and makes its RowSoftmax.
+// EndSequence. `softmax_of(b)` is called once a sequence, in order.
 void ComputeInBlocks(const AttentionProducts& products,
-                     const std::function<RowSoftmax(int64_t sequence)>& softmax_of, const at::Tensor& output,
-                     AttentionObserver* observer);
+                     const std::function<SequenceSoftmax(int64_t sequence)>& softmax_of,
+                     const at::Tensor& output, AttentionObserver* observer);
 
 }  // namespace attribution::capture
 

@@ -7,6 +7,7 @@
 
 #include "server/capture/blocked_attention.h"
 #include "server/capture/masked_softmax.h"
+#include "server/capture/needed_columns.h"
 
 namespace attribution::capture {
 namespace {
@@ -26,10 +27,19 @@ class SequenceMask {
     if (own_.size(1) == 1) own_ = Added(own_);                // the same for every block
   }
 
-  // Rows [first, first + n), broadcastable to [H, n, S]; undefined if nothing is added.
-  at::Tensor Rows(int64_t first, int64_t n) const {
-    if (!own_.defined() || own_.size(1) == 1) return own_;
-    return Added(own_.narrow(1, first, n));
+  // Rows [first, first + n) in the first `columns` columns, broadcastable to [H, n, columns]; undefined if
+  // nothing is added.
+  at::Tensor Rows(int64_t first, int64_t n, int64_t columns) const {
+    if (!own_.defined()) return own_;
+    const at::Tensor cut = own_.size(2) == 1 ? own_ : own_.narrow(2, 0, columns);
+    return cut.size(1) == 1 ? cut : Added(cut.narrow(1, first, n));
+  }
+
+  // Columns that rows [first, first + n) of `length` need.
+  int64_t Columns(int64_t first, int64_t n, int64_t length) const {
+    if (!own_.defined()) return length;
+    const auto kind = own_.scalar_type() == at::kBool ? ScoreMask::Kind::kKeepsTrue : ScoreMask::Kind::kAdded;
+    return NeededColumns({{kind, own_}}, first, n, length);
   }
 
  private:
@@ -82,12 +92,17 @@ at::Tensor PlainAttention(const AttentionInputs& inputs) {
 at::Tensor BlockedAttention(const AttentionInputs& inputs, bool needs_output, AttentionObserver& observer) {
   const at::Tensor& query = inputs.query;
   const double scale = inputs.scale.value_or(1.0 / std::sqrt(static_cast<double>(query.size(3))));
-  const auto softmax_of = [&](int64_t sequence) -> RowSoftmax {
+  // What is_causal hides is minus infinity, so it is 0 even in a row that the mask leaves empty.
+  const auto softmax_of = [&](int64_t sequence) -> SequenceSoftmax {
     const SequenceMask mask(inputs.mask, sequence, ComputeType(query.scalar_type()));
-    return [mask, causal = inputs.is_causal](int64_t first_row, at::Tensor& scores) {
-      MaskedSoftmax(scores, mask.Rows(first_row, scores.size(1)), causal ? first_row : kNotCausal,
-                    HiddenRows::kZero);
-    };
+    const bool causal = inputs.is_causal;
+    return {[mask, causal](int64_t first_row, at::Tensor& scores) {
+              MaskedSoftmax(scores, mask.Rows(first_row, scores.size(1), scores.size(2)),
+                            causal ? first_row : kNotCausal, HiddenRows::kZero);
+            },
+            [mask, causal, length = query.size(2)](int64_t first_row, int64_t rows) {
+              return causal ? first_row + rows : mask.Columns(first_row, rows, length);
+            }};
   };
   at::Tensor output;  // in the layout that ATen's has on the CPU, and that models read next
   if (needs_output) {

@@ -12,11 +12,13 @@
 #include <torch/csrc/jit/ir/constants.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <utility>
 
 #include "server/capture/inlined_graph.h"
 #include "server/capture/masked_softmax.h"
+#include "server/capture/needed_columns.h"
 
 namespace attribution::capture {
 namespace {
@@ -166,9 +168,11 @@ at::Tensor Apart(const at::Tensor& tensor, int64_t batch, int64_t heads) {
   return tensor.dim() == 4 ? tensor : tensor.unflatten(0, {batch, heads});
 }
 
-// Rows [first, first + n) of the operand of one sequence, broadcastable to [H, n, S].
-at::Tensor Rows(const at::Tensor& operand, int64_t first, int64_t n) {
-  return operand.dim() == 0 || operand.size(1) == 1 ? operand : operand.narrow(1, first, n);
+// The operand of one sequence for the rows from `first` that `scores` [H, n, C] holds, broadcastable to them.
+at::Tensor CutTo(const at::Tensor& scores, int64_t first, at::Tensor operand) {
+  if (!operand.defined() || operand.dim() == 0) return operand;
+  if (operand.size(1) != 1) operand = operand.narrow(1, first, scores.size(1));
+  return operand.size(2) == 1 ? operand : operand.narrow(2, 0, scores.size(2));
 }
 
 // The part of an operand that belongs to one sequence.
@@ -178,9 +182,8 @@ at::Tensor OfSequence(const at::Tensor& operand, int64_t sequence) {
 }
 
 void Apply(const BoundAttention::Step& step, int64_t first, at::Tensor& scores) {
-  const int64_t n = scores.size(1);
-  const at::Tensor operand = step.operand.defined() ? Rows(step.operand, first, n) : at::Tensor();
-  const at::Tensor number = step.number_tensor.defined() ? Rows(step.number_tensor, first, n) : at::Tensor();
+  const at::Tensor operand = CutTo(scores, first, step.operand);
+  const at::Tensor number = CutTo(scores, first, step.number_tensor);
   switch (step.operation) {
     case ScoreOperation::kAdd:
       scores.add_(operand, step.number);
@@ -275,28 +278,85 @@ void TakeScale(std::vector<BoundAttention::Step>& steps, double& scale) {
   steps.erase(steps.begin(), steps.begin() + static_cast<ptrdiff_t>(taken));
 }
 
+// A number that can be read without waiting for an accelerator.
+std::optional<double> NumberIn(const at::Tensor& tensor) {
+  if (!tensor.defined() || tensor.dim() != 0 || !tensor.device().is_cpu()) return std::nullopt;
+  return tensor.item<double>();
+}
+
+// Notes what `step` hides. Returns false if it can show what was hidden before, or make it unclear what is.
+bool NoteMask(const BoundAttention::Step& step, std::vector<ScoreMask>& masks) {
+  const auto number =
+      step.number_tensor.defined() ? NumberIn(step.number_tensor) : std::optional(step.number.toDouble());
+  switch (step.operation) {
+    case ScoreOperation::kAdd:
+    case ScoreOperation::kSubtract: {
+      const double factor = step.operation == ScoreOperation::kAdd ? *number : -*number;
+      if (step.operand.dim() > 0) {
+        masks.push_back({ScoreMask::Kind::kAdded, step.operand, factor});
+        return true;
+      }
+      const auto constant = NumberIn(step.operand);
+      return constant.has_value() && std::abs(*constant * factor) < -kSees;
+    }
+    case ScoreOperation::kMaskedFill:
+    case ScoreOperation::kKeepWhere:
+      if (!number.has_value() || !(*number <= kHides) || step.operand.dim() == 0) return false;
+      masks.push_back({step.operation == ScoreOperation::kMaskedFill ? ScoreMask::Kind::kHidesTrue
+                                                                     : ScoreMask::Kind::kKeepsTrue,
+                       step.operand});
+      return true;
+    case ScoreOperation::kMaximum: {
+      const auto bound = NumberIn(step.operand);
+      return bound.has_value() && *bound <= kHides;
+    }
+    case ScoreOperation::kMultiply:
+    case ScoreOperation::kDivide:
+    case ScoreOperation::kTanh:
+      return masks.empty();  // the scores are still what the model's width makes them
+    case ScoreOperation::kSubtractFrom:
+    case ScoreOperation::kMinimum:
+    case ScoreOperation::kReshape:
+      break;
+  }
+  return false;
+}
+
+// What hides cells of one sequence's scores; nothing if the steps do not tell for sure.
+std::vector<ScoreMask> MasksOf(const std::vector<BoundAttention::Step>& steps) {
+  std::vector<ScoreMask> masks;
+  for (const BoundAttention::Step& step : steps) {
+    if (!NoteMask(step, masks)) return {};
+  }
+  return masks;
+}
+
 }  // namespace
 
 at::Tensor BoundAttention::HeadsApart(const at::Tensor& output) const {
   return Apart(output, products.query.size(0), products.query.size(1));
 }
 
-RowSoftmax BoundAttention::SoftmaxOf(int64_t sequence) const {
+SequenceSoftmax BoundAttention::SoftmaxOf(int64_t sequence) const {
   std::vector<Step> own = steps;
   for (Step& step : own) {
     step.operand = OfSequence(step.operand, sequence);
     step.number_tensor = OfSequence(step.number_tensor, sequence);
   }
+  const int64_t length = products.query.size(2);
+  const std::vector<ScoreMask> masks = MasksOf(own);
   at::Tensor added;
   if (!own.empty() && IsPlainSum(own.back()) && ComputeType(products.query.scalar_type()) == at::kFloat) {
     added = own.back().operand;
     own.pop_back();
   }
-  return [own = std::move(own), added](int64_t first_row, at::Tensor& scores) {
-    for (const Step& step : own) Apply(step, first_row, scores);
-    MaskedSoftmax(scores, added.defined() ? Rows(added, first_row, scores.size(1)) : added, kNotCausal,
-                  HiddenRows::kNan);
-  };
+  return {[own = std::move(own), added](int64_t first_row, at::Tensor& scores) {
+            for (const Step& step : own) Apply(step, first_row, scores);
+            MaskedSoftmax(scores, CutTo(scores, first_row, added), kNotCausal, HiddenRows::kNan);
+          },
+          [masks, length](int64_t first_row, int64_t rows) {
+            return NeededColumns(masks, first_row, rows, length);
+          }};
 }
 
 ScoreProgram::ScoreProgram(std::shared_ptr<torch::jit::Graph> fragment, int64_t heads)

@@ -37,7 +37,7 @@ struct BoundAttention {
   std::vector<Step> steps;
 
   // Makes the softmax of one sequence.
-  RowSoftmax SoftmaxOf(int64_t sequence) const;
+  SequenceSoftmax SoftmaxOf(int64_t sequence) const;
 };
 
 class ScoreProgram {

@@ -171,7 +171,12 @@ absl::Status AttributionJob::TellChunk(const admission::Chunk& chunk, ChunkFold&
   for (int32_t i = 0; i < chunk.num_sequences; ++i) {
     SequenceGroup sequence;
     sequence.attention = fold.attention(i);
-    if (!prepared_->output.skip_rollout_metrics) sequence.rollout = fold.fold(i).MeasureRollout();
+    if (!prepared_->output.skip_rollout_metrics) {
+      sequence.rollout = fold.fold(i).MeasureRollout();
+      if (IsCorrected(*prepared_)) {
+        sequence.corrected = rollout::MeasureMatrix(fold.fold(i).Corrected(), fold.fold(i).valid());
+      }
+    }
     sequence.sequences = 1;
     sequence.longest = fold.fold(i).valid().length();
     result_->AddSequence(sequence);

@@ -45,6 +45,10 @@ void TellMatrices(const PreparedRequest& request, int32_t sequence, const rollou
         request.output.rows, request.sequences[sequence].attention_mask, fold.valid().length());
     const auto cut = method == RolloutMethod::kSelectedRows ? rollout::CutChosenRows : rollout::CutRows;
     cut(fold.rollout(), rows, header, emit);
+    if (IsCorrected(request)) {
+      header.kind = MatrixKind::kCorrected;
+      rollout::CutRows(fold.Corrected(), rows, header, emit);
+    }
   }
   header.kind = MatrixKind::kLayerAttention;
   for (size_t layer = 0; layer < layers.size(); ++layer) {
@@ -54,15 +58,17 @@ void TellMatrices(const PreparedRequest& request, int32_t sequence, const rollou
   }
 }
 
-void TellTopCells(int32_t sequence, const rollout::SequenceFold& fold, int64_t top_k,
-                  memory::AllocationCounter& counter, const Tell& tell) {
-  const std::vector<Cell> cells = rollout::LargestCells(fold.rollout(), fold.valid(), top_k);
+// `matrix` is the rollout of the sequence, or made from it.
+void TellTopCells(int32_t sequence, MatrixKind kind, const at::Tensor& matrix,
+                  const rollout::ValidPositions& valid, int64_t top_k, memory::AllocationCounter& counter,
+                  const Tell& tell) {
+  const std::vector<Cell> cells = rollout::LargestCells(matrix, valid, top_k);
   const Counted counted(counter, BytesOf(cells.size()));
   for (size_t first = 0; first < cells.size(); first += kMaxCellsPerEvent) {
     const size_t end = std::min(cells.size(), first + kMaxCellsPerEvent);
     TopCells event;
     event.sequence_index = sequence;
-    event.kind = MatrixKind::kRollout;
+    event.kind = kind;
     event.cells.assign(cells.begin() + static_cast<ptrdiff_t>(first),
                        cells.begin() + static_cast<ptrdiff_t>(end));
     tell(std::move(event), BytesOf(end - first));
@@ -82,7 +88,12 @@ absl::Status TellChunkOutput(const PreparedRequest& request, int32_t first_seque
   if (request.output.top_k == 0) return absl::OkStatus();
   for (int32_t i = 0; i < count; ++i) {
     if (absl::Status status = stop_reason(); !status.ok()) return status;
-    TellTopCells(first_sequence + i, fold.fold(i), request.output.top_k, counter, tell);
+    const rollout::SequenceFold& sequence = fold.fold(i);
+    const auto tell_cells = [&](MatrixKind kind, const at::Tensor& matrix) {
+      TellTopCells(first_sequence + i, kind, matrix, sequence.valid(), request.output.top_k, counter, tell);
+    };
+    tell_cells(MatrixKind::kRollout, sequence.rollout());
+    if (IsCorrected(request)) tell_cells(MatrixKind::kCorrected, sequence.Corrected());
   }
   return absl::OkStatus();
 }

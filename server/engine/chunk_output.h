@@ -18,8 +18,9 @@ namespace attribution::engine {
 // Cells in one TopCells event, at most: about 1 MiB on the wire.
 inline constexpr int64_t kMaxCellsPerEvent = 1 << 16;
 
-// Tells, for each sequence of the chunk, the chosen rows of its rollout, then those of its layers from the
-// first to the last; after all of them the largest cells of each rollout. `tell` is given each event with the
+// Tells, for each sequence of the chunk, the chosen rows of its rollout, the same rows of its corrected
+// rollout if one is asked for, then those of its layers from the first to the last; after all of them the
+// largest cells of each rollout and of its corrected one. `tell` is given each event with the
 // bytes that it holds; what is told of `fold` is let go of. What is held meanwhile besides counts in
 // `counter`. `stop_reason` is asked before each sequence, and what it returns ends the telling unless it is
 // OK. REQUIRES: `fold` is that of sequences [first_sequence, first_sequence + count) of `request`, and

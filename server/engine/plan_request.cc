@@ -52,6 +52,8 @@ admission::PlanRequest MakePlanRequest(const PreparedRequest& request, int64_t r
   plan.output.layer_matrices = request.output.layer_matrices;
   plan.output.rows = RowsOf(request.output.rows);
   plan.output.top_cells = request.output.top_k;
+  plan.output.corrected = IsCorrected(request);
+  plan.output.uniform_rollout = request.options.causal_correction == CausalCorrection::kUniformRatio;
   for (const TokenSequence& sequence : request.sequences) {
     plan.lengths.push_back(static_cast<int64_t>(sequence.input_ids.size()));
   }

@@ -32,6 +32,11 @@ struct PreparedRequest {
   AttributionOptions asked_options = {};  // before they were resolved
 };
 
+// Whether a corrected rollout is told beside the plain one.
+inline bool IsCorrected(const PreparedRequest& request) {
+  return request.options.causal_correction != CausalCorrection::kNone;
+}
+
 // Checks `request` against `model`; texts become token ids, and with include_padding every sequence becomes
 // as long as the longest. INVALID_ARGUMENT with the field for values out of range, FAILED_PRECONDITION where
 // the model cannot do it, UNIMPLEMENTED for what is not built yet.

@@ -6,18 +6,37 @@
 
 namespace attribution::engine {
 
+namespace {
+
+void MergeInto(std::optional<rollout::AttentionStatistics>& sum,
+               const std::optional<rollout::AttentionStatistics>& other) {
+  if (!other.has_value()) return;
+  if (!sum.has_value()) sum.emplace();
+  sum->Merge(*other);
+}
+
+}  // namespace
+
 void SequenceGroup::Merge(const SequenceGroup& other) {
   attention.Merge(other.attention);
-  if (other.rollout.has_value()) {
-    if (!rollout.has_value()) rollout.emplace();
-    rollout->Merge(*other.rollout);
-  }
+  MergeInto(rollout, other.rollout);
+  MergeInto(corrected, other.corrected);
   sequences += other.sequences;
   longest = std::max(longest, other.longest);
 }
 
 Metrics SequenceGroup::ToMetrics() const {
   return rollout::MakeMetrics(attention, rollout, sequences, longest);
+}
+
+std::optional<Metrics> SequenceGroup::ToCorrectedMetrics() const {
+  if (!corrected.has_value()) return std::nullopt;
+  Metrics metrics;
+  metrics.rollout_max = corrected->max_cell;
+  metrics.rollout_entropy = corrected->entropy();
+  metrics.batch_size = sequences;
+  metrics.seq_length = longest;
+  return metrics;
 }
 
 LayerMetrics MakeLayerMetrics(const AttentionSite& site, int32_t layer, int32_t chunk_index,
@@ -44,6 +63,7 @@ void ResultBuilder::AddSequence(const SequenceGroup& sequence) {
 AttributionResult ResultBuilder::Build(const std::vector<AttentionSite>& sites, bool layer_metrics) const {
   AttributionResult result;
   result.metrics = batch_.ToMetrics();
+  result.corrected = batch_.ToCorrectedMetrics();
   result.sequences = sequences_;
   for (size_t layer = 0; layer_metrics && layer < layers_.size(); ++layer) {
     result.layers.push_back(MakeLayerMetrics(sites[layers_[layer].site], static_cast<int32_t>(layer), -1,

@@ -21,9 +21,14 @@ struct SequenceGroup {
   std::optional<rollout::AttentionStatistics> rollout;  // absent: not asked for
   int64_t sequences = 0;
   int64_t longest = 0;
+  std::optional<rollout::AttentionStatistics> corrected = std::nullopt;  // absent: not asked for
 
   void Merge(const SequenceGroup& other);
   Metrics ToMetrics() const;
+
+  // Metrics of the corrected rollouts, absent if there are none. Attention is not corrected, so its own are
+  // absent.
+  std::optional<Metrics> ToCorrectedMetrics() const;
 };
 
 // The LayerMetrics of one layer; chunk_index -1 means the whole batch.
@@ -38,7 +43,8 @@ class ResultBuilder {
   // Sequences come in request order.
   void AddSequence(const SequenceGroup& sequence);
 
-  // Metrics of the batch and of each sequence. With `layer_metrics`, those of each layer that was measured.
+  // Metrics of the batch, corrected ones too, and of each sequence. With `layer_metrics`, those of each layer
+  // that was measured.
   AttributionResult Build(const std::vector<AttentionSite>& sites, bool layer_metrics) const;
 
  private:

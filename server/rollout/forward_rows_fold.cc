@@ -29,7 +29,7 @@ void ForwardRowsFold::AddBlock(int64_t first_row, const at::Tensor& row_sums, at
 void ForwardRowsFold::EndLayer(const at::Tensor& /*row_sums*/, at::Tensor& /*spare*/) {
   first_layer_ = false;
   rows_.zero_();
-  for (const auto& [first_row, product] : products_) rows_.add_(product);
+  for (const auto& [first_row, product] : products_) rows_.narrow(1, 0, product.size(1)).add_(product);
   products_.clear();
 }
 

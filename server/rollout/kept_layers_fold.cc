@@ -25,7 +25,10 @@ void KeptLayersFold::BeginLayer() {
 
 void KeptLayersFold::AddBlock(int64_t first_row, const at::Tensor& /*row_sums*/, at::Tensor& block,
                               const at::Tensor& /*spare*/) {
-  layers_.back().cells.narrow(0, first_row, block.size(0)).copy_(block);
+  const int64_t columns = block.size(1);
+  at::Tensor rows = layers_.back().cells.narrow(0, first_row, block.size(0));
+  rows.narrow(1, 0, columns).copy_(block);
+  rows.narrow(1, columns, rows.size(1) - columns).zero_();
 }
 
 void KeptLayersFold::EndLayer(const at::Tensor& row_sums, at::Tensor& /*spare*/) {

@@ -18,8 +18,9 @@ class LayerFold {
   // Starts the next layer that is folded.
   virtual void BeginLayer() {}
 
-  // Takes rows [first_row, first_row + rows) of A: `block` [rows, n] float32, 0 in invalid rows and columns,
-  // and their sums, `row_sums` [rows]. May change the block. `spare` is that of SequenceFold::AddRows().
+  // Takes rows [first_row, first_row + rows) of A: `block` [rows, C] float32, 0 in invalid rows and columns,
+  // and their sums, `row_sums` [rows]. From column C on the rows are 0; first_row + rows <= C <= n. May
+  // change the block. `spare` is that of SequenceFold::AddRows().
   virtual void AddBlock(int64_t first_row, const at::Tensor& row_sums, at::Tensor& block,
                         const at::Tensor& spare) = 0;
 

@@ -9,6 +9,8 @@
 
 #include <cstdint>
 
+#include "server/rollout/row_ends.h"
+
 namespace attribution::rollout {
 
 // Returns the flat `cells`, or the front of them, as a [length, length] matrix. A view.
@@ -17,8 +19,10 @@ at::Tensor AsMatrix(const at::Tensor& cells, int64_t length);
 // rollout <- layer · rollout. A strip of columns of the product needs only the same columns of the rollout.
 void MultiplyFromTheLeft(const at::Tensor& layer, at::Tensor& rollout);
 
-// rollout <- rollout · layer. A strip of rows of the product needs only the same rows of the rollout.
-void MultiplyFromTheRight(const at::Tensor& layer, at::Tensor& rollout);
+// rollout <- rollout · layer. A strip of rows of the product needs only the same rows of the rollout. What
+// lies beyond the ends is not multiplied; `rollout_ends` become those of the product.
+void MultiplyFromTheRight(const at::Tensor& layer, const RowEnds& layer_ends, at::Tensor& rollout,
+                          RowEnds& rollout_ends);
 
 }  // namespace attribution::rollout
 

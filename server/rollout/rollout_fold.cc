@@ -1,6 +1,6 @@
 // A block of rows goes through four steps, in place where it can:
 //
-//   cut to the sequence's length, fuse heads     block = A[rows, :]
+//   cut to the sequence's length, fuse heads     block = A[rows, :C], 0 from C on
 //   clear invalid rows and columns               nothing of them is left, NaN included
 //   measure                                      row sums, smallest cells and, if asked, the statistics
 //   keep                                         the rows that will be sent, if any
@@ -19,6 +19,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "attribution/status_details.h"
+#include "server/rollout/causal_correction.h"
 #include "server/rollout/fold_rules.h"
 #include "server/rollout/forward_rows_fold.h"
 #include "server/rollout/head_fusion.h"
@@ -50,7 +51,11 @@ SequenceFold::SequenceFold(const ResolvedOptions& options, ValidPositions valid,
     : options_(options),
       valid_(std::move(valid)),
       measurer_(valid_.length(), tensor_options),
-      layer_fold_(MakeLayerFold(options, valid_, tensor_options, rows)) {}
+      layer_fold_(MakeLayerFold(options, valid_, tensor_options, rows)) {
+  if (options.causal_correction == CausalCorrection::kUniformRatio) {
+    uniform_ = std::make_unique<UniformRollout>(options, valid_, tensor_options);
+  }
+}
 
 void SequenceFold::BeginLayer(int32_t layer, bool measure, SelectedRows* kept) {
   layer_ = layer;
@@ -65,8 +70,12 @@ void SequenceFold::AddRows(int64_t first_row, const at::Tensor& probabilities, c
   const int64_t length = valid_.length();
   const int64_t rows = std::min(probabilities.size(1), length - first_row);
   if (rows <= 0 || !IsWanted() || !HasHead(first_row, probabilities.size(0))) return;
-  at::Tensor block =
-      FuseHeads(probabilities.narrow(1, 0, rows).narrow(2, 0, length), options_.head_fusion, options_.head);
+  const int64_t columns = std::min(probabilities.size(2), length);
+  const at::Tensor own = probabilities.narrow(1, 0, rows).narrow(2, 0, columns);
+  if (folds_ && uniform_ != nullptr) uniform_->AddRows(first_row, own);
+  at::Tensor block = FuseHeads(own, options_.head_fusion, options_.head);
+  const int64_t diagonal_end = first_row + rows;  // the residual is added there
+  if (columns < diagonal_end) block = at::constant_pad_nd(block, {0, diagonal_end - columns});
   valid_.ClearInvalid(first_row, block);
   measurer_.Measure(first_row, block, measures_);
   if (kept_ != nullptr) kept_->Take(first_row, block);
@@ -101,6 +110,7 @@ absl::StatusOr<AttentionStatistics> SequenceFold::EndLayer(at::Tensor& spare) {
   if (absl::Status status = CheckLayer(summary); !status.ok()) return status;
   if (folds_) {
     layer_fold_->EndLayer(measurer_.row_sums(0, valid_.length()), spare);
+    if (uniform_ != nullptr) uniform_->EndLayer();
     ++folded_layers_;
   }
   return measures_ ? summary.statistics : AttentionStatistics();
@@ -125,6 +135,14 @@ absl::Status SequenceFold::CheckLayer(const RowMeasurer::Summary& summary) const
   return absl::OkStatus();
 }
 
-int64_t SequenceFold::bytes() const { return layer_fold_->bytes() + measurer_.bytes() + valid_.bytes(); }
+at::Tensor SequenceFold::Corrected() const {
+  return uniform_ != nullptr ? DivideByUniform(rollout(), uniform_->rollout())
+                             : DropFirstColumn(rollout(), valid_);
+}
+
+int64_t SequenceFold::bytes() const {
+  return layer_fold_->bytes() + measurer_.bytes() + valid_.bytes() +
+         (uniform_ != nullptr ? uniform_->bytes() : 0);
+}
 
 }  // namespace attribution::rollout

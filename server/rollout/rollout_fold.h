@@ -25,6 +25,7 @@
 #include "server/rollout/layer_fold.h"
 #include "server/rollout/row_selection.h"
 #include "server/rollout/selected_rows.h"
+#include "server/rollout/uniform_rollout.h"
 #include "server/rollout/valid_positions.h"
 
 namespace attribution::rollout {
@@ -43,10 +44,11 @@ class SequenceFold {
   // `kept` outlives EndLayer(). REQUIRES: layers come in order, each once.
   void BeginLayer(int32_t layer, bool measure, SelectedRows* kept = nullptr);
 
-  // Takes rows [first_row, first_row + rows) of the layer: `probabilities` [H, rows, S], S >= n, any floating
-  // dtype. They are not changed and not kept. Rows and columns from n on are ignored. `spare` is a flat
-  // float32 tensor of at least n * n cells on the same device; EndLayer() needs what this writes. Several
-  // threads may call it at once for different rows. REQUIRES: BeginLayer() was called; every row comes once.
+  // Takes rows [first_row, first_row + rows) of the layer: `probabilities` [H, rows, C], any floating dtype.
+  // They are not changed and not kept. Rows and columns from n on are ignored; columns from C on are 0.
+  // `spare` is a flat float32 tensor of at least n * n cells on the same device; EndLayer() needs what this
+  // writes. Several threads may call it at once for different rows. REQUIRES: BeginLayer() was called; every
+  // row comes once.
   void AddRows(int64_t first_row, const at::Tensor& probabilities, const at::Tensor& spare);
 
   // Makes the folded layer part of R and returns its statistics, empty unless asked for. May swap `spare`
@@ -61,6 +63,10 @@ class SequenceFold {
   // next EndLayer(). REQUIRES: a layer was folded.
   at::Tensor rollout() const { return layer_fold_->rollout(); }
 
+  // Returns rollout() after options.causal_correction, [n, n] float32, computed anew by each call. REQUIRES:
+  // a layer was folded, every row, and a correction was asked for.
+  at::Tensor Corrected() const;
+
   // Returns the statistics of rollout(). REQUIRES: a layer was folded, and every row.
   AttentionStatistics MeasureRollout() const { return MeasureMatrix(rollout(), valid_); }
 
@@ -70,7 +76,7 @@ class SequenceFold {
   int32_t folded_layers() const { return folded_layers_; }
 
   // Bytes of the tensors held: n * n cells of R, or what chosen rows need in its place, and a few numbers a
-  // row.
+  // row; with UNIFORM_RATIO those of the uniform rollout too.
   int64_t bytes() const;
 
  private:
@@ -90,6 +96,7 @@ class SequenceFold {
   const ValidPositions valid_;
   RowMeasurer measurer_;
   std::unique_ptr<LayerFold> layer_fold_;
+  std::unique_ptr<UniformRollout> uniform_;  // null unless the correction needs it
   int32_t folded_layers_ = 0;
 
   // Of the current layer.

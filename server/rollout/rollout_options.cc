@@ -77,11 +77,9 @@ absl::Status CheckCounts(const AttributionOptions& options, int32_t num_heads) {
 absl::Status CheckCausalCorrection(CausalCorrection correction) {
   switch (correction) {
     case CausalCorrection::kNone:
-      return absl::OkStatus();
     case CausalCorrection::kUniformRatio:
-      return NotBuilt("options.causal_correction", "CAUSAL_CORRECTION_UNIFORM_RATIO");
     case CausalCorrection::kDropFirst:
-      return NotBuilt("options.causal_correction", "CAUSAL_CORRECTION_DROP_FIRST");
+      return absl::OkStatus();
   }
   return InvalidField("options.causal_correction",
                       absl::StrCat("Unknown causal correction. Its number is ", static_cast<int>(correction),

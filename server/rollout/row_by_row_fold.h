@@ -1,5 +1,5 @@
 // RowByRowFold multiplies a layer into R a block of rows at a time: spare[rows, :] = Ã[rows, :] · R. At the
-// end of the layer the spare becomes R.
+// end of the layer the spare becomes R. What a causal mask leaves 0 in Ã and R is not multiplied.
 //
 // For presets of which FoldsRowByRow() holds. Holds R [n, n]. Threading is that of LayerFold.
 #ifndef SERVER_ROLLOUT_ROW_BY_ROW_FOLD_H_
@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "server/rollout/layer_fold.h"
+#include "server/rollout/row_ends.h"
 #include "server/rollout/valid_positions.h"
 
 namespace attribution::rollout {
@@ -28,7 +29,9 @@ class RowByRowFold final : public LayerFold {
  private:
   const double residual_;
   const ValidPositions valid_;
-  at::Tensor cells_;  // R, flat, n * n
+  at::Tensor cells_;   // R, flat, n * n
+  RowEnds ends_;       // of R
+  RowEnds next_ends_;  // of what is R next
   bool first_layer_ = true;
 };
 

@@ -23,8 +23,10 @@ void SelectedRows::Take(int64_t first_row, const at::Tensor& block) {
     const int64_t begin = std::max(first_row, run.first_row);
     const int64_t end = std::min(end_row, run.first_row + run.rows);
     if (begin < end) {
-      cells_.narrow(0, offset + begin - run.first_row, end - begin)
-          .copy_(block.narrow(0, begin - first_row, end - begin));
+      const at::Tensor rows = cells_.narrow(0, offset + begin - run.first_row, end - begin);
+      const int64_t columns = block.size(1);
+      rows.narrow(1, 0, columns).copy_(block.narrow(0, begin - first_row, end - begin));
+      rows.narrow(1, columns, rows.size(1) - columns).zero_();
     }
     offset += run.rows;
   }

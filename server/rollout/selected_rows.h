@@ -23,8 +23,8 @@ class SelectedRows {
   SelectedRows(std::vector<RowRun> runs, int64_t columns, MatrixEncoding encoding,
                const at::TensorOptions& options);
 
-  // Keeps what is chosen of `block` [rows, columns] float32: rows [first_row, first_row + rows) of the
-  // matrix.
+  // Keeps what is chosen of `block` [rows, C] float32: rows [first_row, first_row + rows) of the matrix, 0
+  // from column C on.
   void Take(int64_t first_row, const at::Tensor& block);
 
   // Gives the rows to `emit` as slices in ascending order, as CutMatrix does. `header` says whose matrix it

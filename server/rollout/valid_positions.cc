@@ -30,7 +30,7 @@ void ValidPositions::ClearInvalid(int64_t first_row, at::Tensor& block) const {
     block.masked_fill_(block.isnan().any(1).logical_and_(masked).unsqueeze(1), 0);
   }
   if (all()) return;
-  block.masked_fill_(invalid_.unsqueeze(0), 0);
+  block.masked_fill_(invalid_.narrow(0, 0, block.size(1)).unsqueeze(0), 0);
   block.masked_fill_(invalid_.narrow(0, first_row, block.size(0)).unsqueeze(1), 0);
 }
 

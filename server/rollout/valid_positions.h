@@ -30,8 +30,8 @@ class ValidPositions {
   bool IsValid(int64_t position) const { return mask_.empty() || mask_[position] != 0; }
 
   // Writes 0 into invalid rows and columns of `block`, rows [first_row, first_row + rows) of a matrix, shape
-  // [rows, length]. Fills rather than multiplies: 0 times NaN would stay NaN. Of Everywhere(): writes 0 into
-  // masked rows that hold NaN, and leaves other rows as they are.
+  // [rows, columns], columns <= length. Fills rather than multiplies: 0 times NaN would stay NaN. Of
+  // Everywhere(): writes 0 into masked rows that hold NaN, and leaves other rows as they are.
   void ClearInvalid(int64_t first_row, at::Tensor& block) const;
 
   // Returns 1 at valid and 0 at invalid positions, [length] float32. Undefined when all are valid.

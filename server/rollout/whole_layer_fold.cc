@@ -16,11 +16,18 @@ WholeLayerFold::WholeLayerFold(const ResolvedOptions& options, ValidPositions va
       residual_(options.residual_weight),
       discard_ratio_(options.discard_ratio),
       valid_(std::move(valid)),
-      rollout_(at::empty({valid_.length(), valid_.length()}, tensor_options.dtype(at::kFloat))) {}
+      rollout_(at::empty({valid_.length(), valid_.length()}, tensor_options.dtype(at::kFloat))),
+      rollout_ends_(valid_.length()),
+      layer_ends_(valid_.length()) {}
 
 void WholeLayerFold::AddBlock(int64_t first_row, const at::Tensor& /*row_sums*/, at::Tensor& block,
                               const at::Tensor& spare) {
-  AsMatrix(spare, valid_.length()).narrow(0, first_row, block.size(0)).copy_(block);
+  const int64_t length = valid_.length();
+  const int64_t columns = block.size(1);
+  const at::Tensor rows = AsMatrix(spare, length).narrow(0, first_row, block.size(0));
+  rows.narrow(1, 0, columns).copy_(block);
+  rows.narrow(1, columns, length - columns).zero_();
+  layer_ends_.Set(first_row, block.size(0), columns);
 }
 
 // Leaves Ã in the spare, or what was left of A.
@@ -34,8 +41,9 @@ void WholeLayerFold::EndLayer(const at::Tensor& row_sums, at::Tensor& spare) {
   }
   if (first_layer) {
     rollout_.copy_(layer);
+    rollout_ends_ = layer_ends_;
   } else if (rules_.later_layer_on_the_right) {
-    MultiplyFromTheRight(layer, rollout_);
+    MultiplyFromTheRight(layer, layer_ends_, rollout_, rollout_ends_);
   } else {
     MultiplyFromTheLeft(layer, rollout_);
   }

@@ -11,6 +11,7 @@
 #include "attribution/options.h"
 #include "server/rollout/fold_rules.h"
 #include "server/rollout/layer_fold.h"
+#include "server/rollout/row_ends.h"
 #include "server/rollout/valid_positions.h"
 
 namespace attribution::rollout {
@@ -33,6 +34,8 @@ class WholeLayerFold final : public LayerFold {
   const double discard_ratio_;
   const ValidPositions valid_;
   at::Tensor rollout_;  // R
+  RowEnds rollout_ends_;
+  RowEnds layer_ends_;
   bool first_layer_ = true;
 };
 

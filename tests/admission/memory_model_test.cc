@@ -85,6 +85,27 @@ TEST(MemoryModelTest, CountsListedCellsUpToAllThereAreAndOneListTwice) {
   EXPECT_EQ(PredictPeakBytes(cost, {2, 10}, {.top_cells = 1000}) - without, (2 + 1) * 100 * 12);
 }
 
+// B = 2, S = 10, H = 3: D 100·4, rows of it 3·128·10·8; a second list of 7 cells a sequence and its matrix.
+TEST(MemoryModelTest, CountsACorrectedRollout) {
+  OutputCost output;
+  output.rollout_matrix = true;
+  output.top_cells = 7;
+  const int64_t plain = PredictPeakBytes(CostWithHeads(3), {2, 10}, output);
+  output.corrected = true;
+  EXPECT_EQ(PredictPeakBytes(CostWithHeads(3), {2, 10}, output) - plain,
+            400 + 3 * 128 * 10 * 8 + 2 * 400 + 2 * 7 * 12);
+}
+
+// Of each sequence R_u and a bool a cell; of one a layer, its product and what is discarded; seen cells of a
+// block.
+TEST(MemoryModelTest, CountsAUniformRollout) {
+  OutputCost output;
+  const int64_t plain = PredictPeakBytes(CostWithHeads(3), {2, 10}, output);
+  output.uniform_rollout = true;
+  EXPECT_EQ(PredictPeakBytes(CostWithHeads(3), {2, 10}, output) - plain,
+            2 * 100 * 9 + 100 * (16 + 4 + 1) + 3 * 100);
+}
+
 TEST(MemoryModelTest, SaturatesInsteadOfOverflowing) {
   EXPECT_EQ(PredictPeakBytes(CostWithHeads(12), {kLargest, kLargest}, {true, 4}), kLargest);
   EXPECT_EQ(PredictPeakBytes(CostWithHeads(12), {1, int64_t{1} << 32}, {}), kLargest);

@@ -16,6 +16,7 @@ const char kUsage[] =
     "    naive          attribution against Hugging Face's eager model with every layer kept; needs "
     "--folder\n"
     "    memory         bytes of one request, counted and as the process's high-water mark\n"
+    "    causal         a causal model with and without what its mask hides\n"
     "    growth         time and memory against the length; needs two lengths\n"
     "    allocator      the engine under several process allocators\n"
     "    rows           the last row of the rollout alone against the whole matrix\n"

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "server/telemetry/logging.h"
 #include "tests/benchmark/cut_forward.h"
+#include "tests/benchmark/folded_forward.h"
 #include "tests/benchmark/in_process.h"
 #include "tests/benchmark/mixed_load.h"
 #include "tests/benchmark/plain_forward.h"
@@ -64,6 +65,12 @@ std::unique_ptr<ChildContender> StartCut(const Arguments& arguments, const Model
   return std::make_unique<ChildContender>("cut forward", CommandOf(arguments, "cut"), model);
 }
 
+std::unique_ptr<ChildContender> StartFolded(const Arguments& arguments, const ModelFacts& model,
+                                            bool whole_rows) {
+  const std::string name = whole_rows ? "folded-whole" : "folded";
+  return std::make_unique<ChildContender>(name, CommandOf(arguments, name), model);
+}
+
 std::unique_ptr<ChildContender> StartNaive(const Arguments& arguments, const ModelFacts& model) {
   Command command;
   command.program = ATTRIBUTION_BENCH_PYTHON;
@@ -99,6 +106,10 @@ void BeContender(const Arguments& arguments) {
   } else if (arguments.contender == "cut") {
     CutForward cut(arguments.repository, ReadModel(), arguments.threads);
     AnswerRequests(cut);
+  } else if (arguments.contender == "folded" || arguments.contender == "folded-whole") {
+    FoldedForward folded(arguments.repository, ReadModel(), arguments.threads,
+                         /*whole_rows=*/arguments.contender == "folded-whole");
+    AnswerRequests(folded);
   } else {
     throw std::invalid_argument(absl::StrCat("There is no contender \"", arguments.contender, "\"."));
   }

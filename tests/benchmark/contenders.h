@@ -27,6 +27,10 @@ std::unique_ptr<ChildContender> StartEveryRow(const Arguments& arguments);
 std::unique_ptr<ChildContender> StartPlain(const Arguments& arguments, const ModelFacts& model);
 std::unique_ptr<ChildContender> StartCut(const Arguments& arguments, const ModelFacts& model);
 
+// Capture and rollout of `model` without the rest of an engine; see FoldedForward.
+std::unique_ptr<ChildContender> StartFolded(const Arguments& arguments, const ModelFacts& model,
+                                            bool whole_rows);
+
 // naive_contender.py on arguments.folder, under the allocator of the C library as Python programs are.
 std::unique_ptr<ChildContender> StartNaive(const Arguments& arguments, const ModelFacts& model);
 

@@ -18,6 +18,9 @@ void CompareWithNaive(const Arguments& arguments);
 // Bytes of one request, the whole batch in one chunk: counted, and as the process's high-water mark.
 void MeasureMemory(const Arguments& arguments);
 
+// Time of attribution of a causal model with and without what its mask hides, beside the plain forward pass.
+void CompareCausal(const Arguments& arguments);
+
 // Time and memory at several lengths, and the exponents of their growth.
 void MeasureGrowth(const Arguments& arguments);
 

@@ -26,6 +26,11 @@ class CollectingObserver : public AttentionObserver {
   explicit CollectingObserver(size_t stop_after = std::numeric_limits<size_t>::max())
       : stop_after_(stop_after) {}
 
+  // Asks for rows of full length from now on.
+  void NeedWholeRows() { whole_rows_ = true; }
+
+  bool NeedsWholeRows() const override { return whole_rows_; }
+
   bool BeginLayer(const LayerShape& shape) override {
     const double nothing = std::numeric_limits<double>::quiet_NaN();
     layers_.push_back(
@@ -39,10 +44,11 @@ class CollectingObserver : public AttentionObserver {
     const CollectedLayer& layer = layers_.back();
     ASSERT_EQ(probabilities.dim(), 3);
     EXPECT_EQ(probabilities.size(0), layer.shape.heads);
-    EXPECT_EQ(probabilities.size(2), layer.shape.length);
+    EXPECT_LE(probabilities.size(2), layer.shape.length);
     at::Tensor rows = layer.probabilities.select(0, sequence).narrow(1, first_row, probabilities.size(1));
     EXPECT_TRUE(rows.isnan().all().item<bool>()) << "a row comes twice";
-    rows.copy_(probabilities);
+    rows.zero_().narrow(2, 0, probabilities.size(2)).copy_(probabilities);
+    cells_computed_ += probabilities.numel();
     EXPECT_EQ(sequence, sequences_seen_) << "sequences come in order";
     rows_seen_ += probabilities.size(1);
   }
@@ -59,8 +65,13 @@ class CollectingObserver : public AttentionObserver {
 
   const std::vector<CollectedLayer>& layers() const { return layers_; }
 
+  // Cells that blocks have brought so far, of all heads.
+  int64_t cells_computed() const { return cells_computed_; }
+
  private:
   size_t stop_after_;
+  bool whole_rows_ = false;
+  std::atomic<int64_t> cells_computed_ = 0;
   int64_t sequences_seen_ = 0;
   std::atomic<int64_t> rows_seen_ = 0;
   std::vector<CollectedLayer> layers_;

@@ -94,6 +94,34 @@ TEST(FixtureDescriptionTest, GptReadsItsLimits) {
   EXPECT_EQ((*runner)->description().max_sequence_length, 64);
 }
 
+// The mask that the model itself makes, padding on either side included.
+TEST(FixtureCausalTest, GptLeavesOutWhatItsMaskHides) {
+  const auto runner = Load("tiny-gpt2-sdpa");
+  ASSERT_TRUE(runner.ok()) << runner.status();
+  constexpr int64_t kLength = 40;
+  const at::Tensor ids = at::arange(3 * kLength, at::kLong).remainder(7).view({3, kLength});
+  at::Tensor mask = at::ones({3, kLength}, at::kLong);
+  mask[1].narrow(0, 0, 9).fill_(0);
+  mask[2].narrow(0, 30, 10).fill_(0);
+  std::vector<at::Tensor> inputs;
+  for (const RunnerInput& input : (*runner)->description().inputs) {
+    inputs.push_back(input.role == InputRole::kAttentionMask ? mask : ids);
+  }
+  CollectingObserver short_rows;
+  CollectingObserver whole_rows;
+  whole_rows.NeedWholeRows();
+  for (CollectingObserver* observer : {&short_rows, &whole_rows}) {
+    const absl::Status status = (*runner)->Run(inputs, *observer);
+    ASSERT_TRUE(status.ok()) << status;
+  }
+  EXPECT_LT(short_rows.cells_computed(), whole_rows.cells_computed());
+  for (size_t layer = 0; layer < whole_rows.layers().size(); ++layer) {
+    EXPECT_LE(
+        LargestDifference(short_rows.layers()[layer].probabilities, whole_rows.layers()[layer].probabilities),
+        1e-6);
+  }
+}
+
 TEST(FixtureDescriptionTest, ScriptedLoopRunsItsSiteOnceALayer) {
   const auto runner = Load("control-flow");
   ASSERT_TRUE(runner.ok()) << runner.status();

@@ -46,6 +46,8 @@ at::Tensor SomeKept(at::IntArrayRef shape) {
   return kept;
 }
 
+at::Tensor Earlier(int64_t length) { return at::ones({length, length}, at::kBool).tril(); }
+
 struct Variant {
   std::string name;
   void (*apply)(AttentionInputs& inputs, int64_t length);
@@ -93,6 +95,25 @@ const Variant kVariants[] = {
        inputs.is_causal = true;
        inputs.mask = SomeKept({kBatch, 1, 1, n});
      }},
+    {"BoolMaskOfEarlier", [](AttentionInputs& inputs, int64_t n) { inputs.mask = Earlier(n); }},
+    {"AddedMinusInfinityToLater",
+     [](AttentionInputs& inputs, int64_t n) {
+       inputs.mask = at::zeros({n, n}).masked_fill(Earlier(n).logical_not(), kMinusInfinity);
+     }},
+    {"AddedMinimumToLaterAndLeftPadding",
+     [](AttentionInputs& inputs, int64_t n) {
+       at::Tensor kept = Earlier(n).repeat({kBatch, 1, 1, 1});
+       kept.select(0, 1).narrow(-1, 0, n / 3).fill_(false);
+       inputs.mask =
+           at::zeros(kept.sizes()).masked_fill(kept.logical_not(), std::numeric_limits<float>::lowest());
+     }},
+    {"SlidingWindow", [](AttentionInputs& inputs, int64_t n) { inputs.mask = Earlier(n).triu(-3); }},
+    {"WindowOfEachHead",
+     [](AttentionInputs& inputs, int64_t n) {
+       inputs.mask = at::stack({Earlier(n), at::ones({n, n}, at::kBool).tril(40), Earlier(n)});
+     }},
+    {"SparseAndEarlier",
+     [](AttentionInputs& inputs, int64_t n) { inputs.mask = Earlier(n).logical_and(Random({n, n}) > 0.5); }},
     {"GivenScale", [](AttentionInputs& inputs, int64_t) { inputs.scale = 0.9; }},
     {"DropoutIsIgnored", [](AttentionInputs& inputs, int64_t) { inputs.dropout = 0.5; }},
     {"GroupedQueries",
@@ -161,6 +182,23 @@ TEST_P(ScaledDotProductAttentionTest, ThreadsDoNotMatter) {
   at::set_num_threads(before);
 }
 
+// Leaving columns out does not show.
+TEST_P(ScaledDotProductAttentionTest, WholeRowsAreTheSame) {
+  CollectingObserver short_rows;
+  CollectingObserver whole_rows;
+  whole_rows.NeedWholeRows();
+  at::Tensor outputs[2];
+  for (CollectingObserver* observer : {&short_rows, &whole_rows}) {
+    observer->BeginLayer(ShapeOf(inputs_, 0));
+    outputs[observer == &whole_rows ? 1 : 0] = BlockedAttention(inputs_, /*needs_output=*/true, *observer);
+    observer->EndLayer();
+  }
+  EXPECT_LE(LargestDifference(short_rows.layers()[0].probabilities, whole_rows.layers()[0].probabilities),
+            1e-6);
+  EXPECT_LE(LargestDifference(outputs[0], outputs[1]), 1e-5);
+  EXPECT_EQ(whole_rows.cells_computed(), whole_rows.layers()[0].probabilities.numel());
+}
+
 // 127, 128, 129: one block short of full, full, and a second block of one row.
 INSTANTIATE_TEST_SUITE_P(Variants, ScaledDotProductAttentionTest,
                          testing::Combine(testing::ValuesIn(kVariants),
@@ -191,6 +229,20 @@ TEST_P(ScaledDotProductAttentionHalfTest, RoundsOnlyInputsAndOutput) {
   EXPECT_LE(LargestDifference(output, expected.output), GetParam().bound);
 }
 
+TEST_P(ScaledDotProductAttentionHalfTest, LeavesOutWhatAMaskOfTheSameTypeHides) {
+  AttentionInputs inputs = Inputs(200);
+  inputs.mask = at::zeros({200, 200}).masked_fill(Earlier(200).logical_not(), -65504).to(GetParam().dtype);
+  for (at::Tensor* tensor : {&inputs.query, &inputs.key, &inputs.value})
+    *tensor = tensor->to(GetParam().dtype);
+  const ReferenceAttention expected = ComputeReferenceAttention(inputs);
+  CollectingObserver observer;
+  observer.BeginLayer(ShapeOf(inputs, 0));
+  const at::Tensor output = BlockedAttention(inputs, /*needs_output=*/true, observer);
+  EXPECT_LT(observer.cells_computed(), expected.probabilities.numel());
+  EXPECT_LE(LargestDifference(observer.layers()[0].probabilities, expected.probabilities), 5e-6);
+  EXPECT_LE(LargestDifference(output, expected.output), GetParam().bound);
+}
+
 TEST_P(ScaledDotProductAttentionHalfTest, TakesAnAddedMaskOfTheSameType) {
   AttentionInputs inputs = Inputs(40);
   inputs.mask = Random({kBatch, 1, 40, 40}).to(GetParam().dtype);
@@ -206,6 +258,19 @@ TEST_P(ScaledDotProductAttentionHalfTest, TakesAnAddedMaskOfTheSameType) {
 INSTANTIATE_TEST_SUITE_P(Types, ScaledDotProductAttentionHalfTest,
                          testing::Values(HalfCase{at::kHalf, 4e-3}, HalfCase{at::kBFloat16, 3.2e-2}),
                          [](const auto& info) { return c10::toString(info.param.dtype); });
+
+// Of n rows in b blocks a causal mask leaves (b + 1) / 2b of the cells.
+TEST(ScaledDotProductAttentionShapeTest, AboutHalfOfACausalMatrixIsComputed) {
+  for (const bool as_mask : {false, true}) {
+    AttentionInputs inputs = Inputs(1024);
+    inputs.is_causal = !as_mask;
+    if (as_mask) inputs.mask = Earlier(1024);
+    CollectingObserver observer;
+    observer.BeginLayer(ShapeOf(inputs, 0));
+    BlockedAttention(inputs, /*needs_output=*/false, observer);
+    EXPECT_LE(observer.cells_computed(), kBatch * kHeads * 1024 * 1024 * 9 / 16);
+  }
+}
 
 TEST(ScaledDotProductAttentionShapeTest, DoubleStaysDouble) {
   AttentionInputs inputs = Inputs(30);

@@ -3,26 +3,13 @@
 import calls
 import grpc
 import pytest
-from attribution.v1 import attribution_service_pb2, input_pb2, model_service_pb2, options_pb2
-
-IDS = [[101, 7592, 102]]
-
-OPTIONS = {
-    "CAUSAL_CORRECTION_UNIFORM_RATIO": {"causal_correction": options_pb2.CAUSAL_CORRECTION_UNIFORM_RATIO},
-    "CAUSAL_CORRECTION_DROP_FIRST": {"causal_correction": options_pb2.CAUSAL_CORRECTION_DROP_FIRST},
-}
+from attribution.v1 import attribution_service_pb2, input_pb2, model_service_pb2
 
 
 def assert_unimplemented(found: calls.Failure, name: str) -> None:
     assert found.code == grpc.StatusCode.UNIMPLEMENTED, found
     assert name in found.message
     assert found.error_info is not None
-
-
-@pytest.mark.parametrize("name", OPTIONS)
-def test_option(server, name):
-    message = calls.request("minilm-sdpa", IDS, options=OPTIONS[name])
-    assert_unimplemented(calls.failed_attribute(server, message), name)
 
 
 def test_tensor_input(server):

@@ -216,12 +216,6 @@ TEST(RequestIntakeTest, NamedTensorsAreNotBuilt) {
   ExpectNotBuilt(ErrorOf(request), "tensors");
 }
 
-TEST(RequestIntakeTest, OptionsThatAreNotBuiltNameThemselves) {
-  AttributionRequest request = Request();
-  request.options.causal_correction = CausalCorrection::kDropFirst;
-  ExpectNotBuilt(ErrorOf(request), "CAUSAL_CORRECTION_DROP_FIRST");
-}
-
 TEST(RequestIntakeTest, PresetsSetTheirParameters) {
   AttributionRequest request = Request();
   request.options.preset = Preset::kChefer2021;

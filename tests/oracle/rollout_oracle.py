@@ -122,6 +122,22 @@ def rollout(
     return sequence.full(rollout_block(sequence, preset, residual_weight, discard_ratio))
 
 
+def corrected_rollout(sequence: SequenceAttention, correction: str) -> np.ndarray:
+    """The rollout of ABNAR_2020 after "uniform-ratio" or "drop-first", [S, S]."""
+    block = rollout_block(sequence, ABNAR_2020, 0.5)
+    if correction == "drop-first":
+        block[:, 0] = 0.0
+        return sequence.full(normalise_rows(block))
+    layers = []
+    for heads in sequence.layers:
+        seen = (np.asarray(heads) > 0).any(axis=0) & (np.asarray(sequence.mask) != 0)
+        layers.append((seen / np.maximum(seen.sum(axis=1, keepdims=True), 1))[np.newaxis])
+    uniform = rollout_block(replace(sequence, layers=layers), ABNAR_2020, 0.5)
+    reached = uniform >= 1e-30
+    block = np.divide(block, uniform, out=np.zeros_like(block), where=reached)
+    return sequence.full(normalise_rows(block))
+
+
 def row_entropies(block: np.ndarray) -> np.ndarray:
     """Entropy of each row in nats; the logarithm's argument is held at 1e-12."""
     return -(block * np.log(np.maximum(block, 1e-12))).sum(axis=1)

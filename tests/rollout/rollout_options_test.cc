@@ -28,13 +28,6 @@ void ExpectInvalid(const AttributionOptions& options, const std::string& field, 
   EXPECT_EQ(FieldOf(status), field);
 }
 
-void ExpectNotBuilt(const AttributionOptions& options, const std::string& field, const std::string& name) {
-  const absl::Status status = StatusOf(options);
-  EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented) << status;
-  EXPECT_THAT(std::string(status.message()), StartsWith(name + " is not built yet. "));
-  EXPECT_EQ(FieldOf(status), field);
-}
-
 TEST(RolloutOptionsTest, FillsInDefaults) {
   const auto resolved = ResolveOptions({}, kLayers, kHeads);
   ASSERT_TRUE(resolved.ok()) << resolved.status();
@@ -211,12 +204,14 @@ TEST(RolloutOptionsTest, LastLayerBeforeThePresetsFirstIsBlamed) {
                 "First layer lies after last layer. start_layer is layer 1, end_layer is layer 0 ");
 }
 
-TEST(RolloutOptionsTest, NamesCorrectionsThatAreNotBuilt) {
-  AttributionOptions ratio, drop;
-  ratio.causal_correction = CausalCorrection::kUniformRatio;
-  drop.causal_correction = CausalCorrection::kDropFirst;
-  ExpectNotBuilt(ratio, "options.causal_correction", "CAUSAL_CORRECTION_UNIFORM_RATIO");
-  ExpectNotBuilt(drop, "options.causal_correction", "CAUSAL_CORRECTION_DROP_FIRST");
+TEST(RolloutOptionsTest, PassesCorrectionsOn) {
+  for (const CausalCorrection correction : {CausalCorrection::kUniformRatio, CausalCorrection::kDropFirst}) {
+    AttributionOptions options;
+    options.causal_correction = correction;
+    const auto resolved = ResolveOptions(options, kLayers, kHeads);
+    ASSERT_TRUE(resolved.ok()) << resolved.status();
+    EXPECT_EQ(resolved->causal_correction, correction);
+  }
 }
 
 TEST(RolloutOptionsTest, RefusesUnknownCorrection) {
