@@ -89,10 +89,19 @@ struct Original {
 // So other ids are tried a few times before the model itself is blamed.
 constexpr uint64_t kAttempts = 4;
 
+// (B, S) of the batches to try. Lengths that differ by 8 tell the length of attention behind strides of 2, 4
+// and 8, the three beyond how it rounds.
+std::vector<std::pair<int64_t, int64_t>> WarmUpShapes(const ModelDescription& description,
+                                                      const LoadOptions& options) {
+  if (!options.warmup_shapes.empty()) return options.warmup_shapes;
+  if (!description.takes_tensors()) return {{1, 8}, {2, 13}};
+  if (!HasFreeLength(description.inputs)) return {{1, 1}, {2, 1}};
+  return {{1, 8}, {2, 16}, {1, 17}, {1, 18}, {1, 19}};
+}
+
 absl::StatusOr<Original> RunOriginal(const torch::jit::Module& module, const GraphPlan& plan,
                                      const ModelDescription& description, const LoadOptions& options) {
-  std::vector<std::pair<int64_t, int64_t>> shapes = options.warmup_shapes;
-  if (shapes.empty()) shapes = {{1, 8}, {2, 13}};
+  const std::vector<std::pair<int64_t, int64_t>> shapes = WarmUpShapes(description, options);
   absl::Status failure;
   for (uint64_t seed = 0; seed < kAttempts; ++seed) {
     Original original;
@@ -169,6 +178,28 @@ double LeastBytesPerCell(const ModelDescription& description) {
   return 0;
 }
 
+absl::StatusOr<ActivationCost> MeasureCost(const TorchScriptRunner& runner, const LoadOptions& options) {
+  const ModelDescription& description = runner.description();
+  if (!HasFreeLength(description.inputs)) {
+    return FitActivationCostOfFixedSize([&](int64_t batch) { return PeakBytes(runner, batch, 1); },
+                                        description.LongestLength(1));
+  }
+  // A model of tensors may need a length of its own, such as a second of sound: twice the shortest that is
+  // known to work, because one of the runs has half.
+  int64_t short_length = 16;
+  if (description.takes_tensors()) {
+    const auto shapes = WarmUpShapes(description, options);
+    short_length = 2 * std::min_element(shapes.begin(), shapes.end(), [](const auto& a, const auto& b) {
+                         return a.second < b.second;
+                       })->second;
+  }
+  auto cost =
+      FitActivationCost([&](int64_t batch, int64_t length) { return PeakBytes(runner, batch, length); },
+                        description.max_sequence_length, short_length);
+  if (cost.ok()) cost->bytes_per_cell = std::max(cost->bytes_per_cell, LeastBytesPerCell(description));
+  return cost;
+}
+
 // The graph promises blocks, shapes may not allow them.
 void NoteTaps(const std::vector<RecordedLayer>& layers, std::vector<AttentionSite>& sites) {
   for (const RecordedLayer& layer : layers) {
@@ -189,10 +220,13 @@ absl::StatusOr<std::unique_ptr<ModelRunner>> Load(const std::string& path, const
   ModelDescription description;
   description.device = options.device;
   description.resident_bytes = ResidentBytes(module, *inlined.graph);
-  auto inputs = BindForwardInputs(module.get_method("forward").function().getSchema(), options.input_names);
+  auto inputs = BindForwardInputs(module.get_method("forward").function().getSchema(), options.input_names,
+                                  options.declared_inputs);
   if (!inputs.ok()) return inputs.status();
   description.inputs = *std::move(inputs);
-  const InputLimits limits = FindInputLimits(module, inlined, description.inputs, options.device);
+  const InputLimits limits = description.takes_tensors()
+                                 ? InputLimits{}
+                                 : FindInputLimits(module, inlined, description.inputs, options.device);
   description.vocabulary_size =
       options.vocabulary_size > 0 ? options.vocabulary_size : limits.vocabulary_size;
   description.max_sequence_length =
@@ -223,16 +257,13 @@ absl::StatusOr<std::unique_ptr<ModelRunner>> Load(const std::string& path, const
   description.execution_order = std::move(attention->execution_order);
   description.layers_depend_on_input = attention->depends_on_input;
   description.site_heads = std::move(attention->site_heads);
+  description.site_lengths = std::move(attention->site_lengths);
   for (const int32_t heads : description.site_heads)
     description.num_heads = std::max(description.num_heads, heads);
   auto unmeasured = std::make_unique<TorchScriptRunner>(module, plan, description);
-  const auto cost =
-      FitActivationCost([&](int64_t batch, int64_t length) { return PeakBytes(*unmeasured, batch, length); },
-                        description.max_sequence_length);
+  const auto cost = MeasureCost(*unmeasured, options);
   if (!cost.ok()) return cost.status();
   description.activation_cost = *cost;
-  description.activation_cost.bytes_per_cell =
-      std::max(description.activation_cost.bytes_per_cell, LeastBytesPerCell(description));
   return std::make_unique<TorchScriptRunner>(std::move(module), std::move(plan), std::move(description));
 }
 
