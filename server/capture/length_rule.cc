@@ -8,13 +8,6 @@
 
 namespace attribution::capture {
 
-int64_t LengthRule::LengthAt(int64_t input_length) const {
-  int64_t scaled = 0;
-  if (__builtin_mul_overflow(slope, input_length, &scaled) || __builtin_add_overflow(scaled, offset, &scaled))
-    return std::numeric_limits<int64_t>::max();
-  return std::max<int64_t>(0, scaled) / divisor;
-}
-
 std::optional<LengthRule> FindLengthRule(const std::vector<std::pair<int64_t, int64_t>>& seen) {
   if (seen.empty()) return std::nullopt;
   const auto [shortest, longest] = std::minmax_element(seen.begin(), seen.end());

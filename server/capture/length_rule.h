@@ -4,7 +4,9 @@
 #ifndef SERVER_CAPTURE_LENGTH_RULE_H_
 #define SERVER_CAPTURE_LENGTH_RULE_H_
 
+#include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -19,7 +21,13 @@ struct LengthRule {
   int64_t divisor = 1;  // at least 1
 
   // Positions for an input of `input_length`; 0 if it is too short for any.
-  int64_t LengthAt(int64_t input_length) const;
+  int64_t LengthAt(int64_t input_length) const {
+    int64_t scaled = 0;
+    if (__builtin_mul_overflow(slope, input_length, &scaled) ||
+        __builtin_add_overflow(scaled, offset, &scaled))
+      return std::numeric_limits<int64_t>::max();
+    return std::max<int64_t>(0, scaled) / divisor;
+  }
 
   bool fixed() const { return slope == 0; }
 
