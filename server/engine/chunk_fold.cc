@@ -34,12 +34,13 @@ int32_t LastLayer(const PreparedRequest& request) {
   return std::max(request.options.end_layer, request.options.layer_idx);
 }
 
-// The positions of `sequence` that count.
-rollout::ValidPositions PositionsOf(const TokenSequence& sequence, bool include_padding,
+// The positions of a sequence that count.
+rollout::ValidPositions PositionsOf(const PreparedRequest& request, int64_t sequence,
                                     const at::TensorOptions& options) {
-  const auto length = static_cast<int64_t>(sequence.input_ids.size());
-  if (include_padding) return rollout::ValidPositions::Everywhere(sequence.attention_mask, length, options);
-  return {sequence.attention_mask, length, options};
+  const int64_t length = request.LengthOf(sequence);
+  const std::vector<int32_t>& mask = request.MaskOf(sequence);
+  if (request.options.include_padding) return rollout::ValidPositions::Everywhere(mask, length, options);
+  return {mask, length, options};
 }
 
 }  // namespace
@@ -55,8 +56,7 @@ ChunkFold::ChunkFold(const PreparedRequest& request, int64_t first, int64_t coun
       at::TensorOptions().dtype(at::kFloat).device(request.model->runner->description().device);
   int64_t longest = 0;
   for (int64_t i = first; i < first + count; ++i) {
-    folds_.emplace_back(request.options,
-                        PositionsOf(request.sequences[i], request.options.include_padding, options), options);
+    folds_.emplace_back(request.options, PositionsOf(request, i, options), options);
     longest = std::max(longest, folds_.back().valid().length());
   }
   padded_length_ = longest;
@@ -67,7 +67,7 @@ bool ChunkFold::BeginLayer(const capture::LayerShape& shape) {
   if (!status_.ok()) return false;
   const std::vector<int32_t>& order = request_.model->runner->description().execution_order;
   if (executions_ == order.size() || order[executions_] != shape.site ||
-      shape.batch != static_cast<int64_t>(folds_.size()) || shape.length < padded_length_) {
+      shape.batch != static_cast<int64_t>(folds_.size()) || !HasExpectedLength(shape)) {
     status_ = AttentionChanged();
     return false;
   }
@@ -86,12 +86,18 @@ bool ChunkFold::BeginLayer(const capture::LayerShape& shape) {
   return true;
 }
 
+// Token models may pad further by themselves; the length of other models was predicted.
+bool ChunkFold::HasExpectedLength(const capture::LayerShape& shape) const {
+  if (!request_.tensors.has_value()) return shape.length >= padded_length_;
+  return shape.length ==
+         request_.model->runner->description().LengthOf(shape.site, request_.tensors->input_length);
+}
+
 // Makes room for the chosen rows of the layer that begins. It is output, not the attention's own memory.
 void ChunkFold::KeepLayer() {
   for (size_t i = 0; i < folds_.size(); ++i) {
     const int64_t length = folds_[i].valid().length();
-    const std::vector<int32_t>& mask =
-        request_.sequences[first_sequence_ + static_cast<int64_t>(i)].attention_mask;
+    const std::vector<int32_t>& mask = request_.MaskOf(first_sequence_ + static_cast<int64_t>(i));
     kept_[i].emplace_back(rollout::SelectRows(request_.output.rows, mask, length), length,
                           request_.output.encoding, spare_.options());
   }

@@ -55,6 +55,7 @@ class ChunkFold : public capture::AttentionObserver {
 
  private:
   absl::Status AttentionChanged() const;
+  bool HasExpectedLength(const capture::LayerShape& shape) const;
   void KeepLayer();
 
   const PreparedRequest& request_;

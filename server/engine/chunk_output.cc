@@ -41,8 +41,8 @@ void TellMatrices(const PreparedRequest& request, int32_t sequence, const rollou
   header.encoding = request.output.encoding;
   if (request.output.rollout_matrix) {
     header.kind = MatrixKind::kRollout;
-    const std::vector<rollout::RowRun> rows = rollout::SelectRows(
-        request.output.rows, request.sequences[sequence].attention_mask, fold.valid().length());
+    const std::vector<rollout::RowRun> rows =
+        rollout::SelectRows(request.output.rows, request.MaskOf(sequence), fold.valid().length());
     rollout::CutRows(fold.rollout(), rows, header, emit);
   }
   header.kind = MatrixKind::kLayerAttention;

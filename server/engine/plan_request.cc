@@ -1,5 +1,7 @@
 #include "server/engine/plan_request.h"
 
+#include <algorithm>
+
 #include "server/rollout/matrix_slices.h"
 
 namespace attribution::engine {
@@ -18,6 +20,18 @@ int64_t RowsOf(const RowSelection& selection) {
   return admission::kAllRows;
 }
 
+// The planner counts in positions of attention; the activations were measured by the length of the input, of
+// fixed inputs by the longest site. Where the attention is shorter, each of its positions stands for more.
+void CountByAttentionLength(const TensorInputs& tensors, const capture::ModelDescription& description,
+                            admission::ModelCost& cost) {
+  const int64_t measured =
+      capture::HasFreeLength(description.inputs) ? tensors.input_length : description.LongestLength(1);
+  const double ratio =
+      std::max(1.0, static_cast<double>(measured) / static_cast<double>(tensors.attention_length));
+  cost.bytes_per_token *= ratio;
+  cost.bytes_per_cell *= ratio * ratio;
+}
+
 }  // namespace
 
 admission::PlanRequest MakePlanRequest(const PreparedRequest& request, int64_t rows_in_work) {
@@ -34,9 +48,8 @@ admission::PlanRequest MakePlanRequest(const PreparedRequest& request, int64_t r
   plan.output.layer_matrices = request.output.layer_matrices;
   plan.output.rows = RowsOf(request.output.rows);
   plan.output.top_cells = request.output.top_k;
-  for (const TokenSequence& sequence : request.sequences) {
-    plan.lengths.push_back(static_cast<int64_t>(sequence.input_ids.size()));
-  }
+  for (int64_t i = 0; i < request.num_sequences(); ++i) plan.lengths.push_back(request.LengthOf(i));
+  if (request.tensors.has_value()) CountByAttentionLength(*request.tensors, description, plan.cost);
   plan.equal_lengths_only = !description.has_mask();
   plan.max_chunk_size = request.options.max_chunk_size;
   plan.policy = request.options.chunk_policy;
