@@ -52,20 +52,20 @@ absl::StatusOr<ActivationCost> FitActivationCost(
   return cost;
 }
 
+// The peak is the largest of sums a·B + c, one a moment, c >= 0. None of them has more than peak(8) / 8 a
+// sequence, so a line of that slope through peak(1) lies below no batch.
 absl::StatusOr<ActivationCost> FitActivationCostOfFixedSize(
     const std::function<absl::StatusOr<int64_t>(int64_t batch)>& peak_bytes, int64_t length) {
-  const auto p1 = peak_bytes(1);
-  if (!p1.ok()) return p1.status();
-  const auto p2 = peak_bytes(2);
-  if (!p2.ok()) return p2.status();
-  const auto p4 = peak_bytes(4);
-  if (!p4.ok()) return p4.status();
-  // The steepest of the steps, so that no run lies above the line.
-  const double a_sequence =
-      std::max({0.0, static_cast<double>(*p2 - *p1), static_cast<double>(*p4 - *p2) / 2});
+  constexpr int64_t kSequences = 8;
+  const auto one = peak_bytes(1);
+  if (!one.ok()) return one.status();
+  const auto several = peak_bytes(kSequences);
+  if (!several.ok()) return several.status();
+  const double a_sequence = std::max(static_cast<double>(*several) / kSequences,
+                                     static_cast<double>(*several - *one) / (kSequences - 1));
   ActivationCost cost;
   cost.bytes_per_token = a_sequence / static_cast<double>(std::max<int64_t>(1, length));
-  cost.fixed_bytes = std::max(0.0, static_cast<double>(*p1) - a_sequence);
+  cost.fixed_bytes = std::max(0.0, static_cast<double>(*one) - a_sequence);
   return cost;
 }
 

@@ -20,7 +20,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "attribution/status_details.h"
-#include "server/capture/activation_cost.h"
 #include "server/capture/attention_discovery.h"
 #include "server/capture/forward_inputs.h"
 #include "server/capture/fuse_gelu.h"
@@ -28,6 +27,7 @@
 #include "server/capture/graph_plan.h"
 #include "server/capture/inlined_graph.h"
 #include "server/capture/input_limits.h"
+#include "server/capture/measured_cost.h"
 #include "server/capture/model_runner.h"
 #include "server/capture/rewrite_attention.h"
 #include "server/capture/self_check.h"
@@ -45,15 +45,6 @@ Stack StackOf(const torch::jit::Module& module, const std::vector<at::Tensor>& i
   stack.insert(stack.end(), inputs.begin(), inputs.end());
   return stack;
 }
-
-// Wants no layer: the forward pass runs as it would without us.
-class IndifferentObserver : public AttentionObserver {
- public:
-  bool BeginLayer(const LayerShape&) override { return false; }
-  void AddRows(int64_t, int64_t, const at::Tensor&) override {}
-  void EndSequence(int64_t) override {}
-  bool EndLayer() override { return true; }
-};
 
 class TorchScriptRunner : public ModelRunner {
  public:
@@ -89,14 +80,20 @@ struct Original {
 // So other ids are tried a few times before the model itself is blamed.
 constexpr uint64_t kAttempts = 4;
 
-// (B, S) of the batches to try. Lengths that differ by 8 tell the length of attention behind strides of 2, 4
-// and 8, the three beyond how it rounds.
+// (B, S) of the batches to try. Lengths that differ by 16 tell the length of attention behind strides of 2, 4
+// and 8, the three between them how it rounds.
 std::vector<std::pair<int64_t, int64_t>> WarmUpShapes(const ModelDescription& description,
                                                       const LoadOptions& options) {
   if (!options.warmup_shapes.empty()) return options.warmup_shapes;
   if (!description.takes_tensors()) return {{1, 8}, {2, 13}};
   if (!HasFreeLength(description.inputs)) return {{1, 1}, {2, 1}};
-  return {{1, 8}, {2, 16}, {1, 17}, {1, 18}, {1, 19}};
+  return {{1, 8}, {2, 24}, {1, 17}, {1, 18}, {1, 19}};
+}
+
+int64_t ShortestLength(const std::vector<std::pair<int64_t, int64_t>>& shapes) {
+  int64_t shortest = shapes.front().second;
+  for (const auto& shape : shapes) shortest = std::min(shortest, shape.second);
+  return shortest;
 }
 
 absl::StatusOr<Original> RunOriginal(const torch::jit::Module& module, const GraphPlan& plan,
@@ -121,21 +118,6 @@ absl::StatusOr<Original> RunOriginal(const torch::jit::Module& module, const Gra
   }
   return absl::FailedPreconditionError(
       absl::StrCat("The model does not run on the warm-up shapes. ", failure.message()));
-}
-
-absl::StatusOr<int64_t> PeakBytes(const TorchScriptRunner& runner, int64_t batch_size, int64_t length) {
-  const ModelDescription& description = runner.description();
-  absl::Status failure;
-  for (uint64_t seed = 0; seed < kAttempts; ++seed) {
-    const WarmUpBatch batch = MakeWarmUpBatch(description.inputs, batch_size, length,
-                                              description.vocabulary_size, seed, description.device);
-    memory::AllocationCounter counter;
-    IndifferentObserver observer;
-    const memory::AllocationScope scope(counter);
-    failure = runner.Run(batch.inputs, observer);
-    if (failure.ok()) return counter.peak_bytes();
-  }
-  return failure;
 }
 
 using StorageBytes = std::unordered_map<const c10::StorageImpl*, size_t>;
@@ -166,38 +148,6 @@ int64_t ResidentBytes(const torch::jit::Module& module, const torch::jit::Graph&
   int64_t bytes = 0;
   for (const auto& [storage, size] : storages) bytes += static_cast<int64_t>(size);
   return bytes;
-}
-
-// Eager attention holds scores, probabilities and a temporary of one layer together, [B, H, S, S] float32
-// each. On the short runs at load other tensors are larger and hide them.
-double LeastBytesPerCell(const ModelDescription& description) {
-  constexpr double kMatricesTogether = 3;
-  for (const AttentionSite& site : description.sites) {
-    if (site.kind == SiteKind::kTapped) return kMatricesTogether * description.num_heads * sizeof(float);
-  }
-  return 0;
-}
-
-absl::StatusOr<ActivationCost> MeasureCost(const TorchScriptRunner& runner, const LoadOptions& options) {
-  const ModelDescription& description = runner.description();
-  if (!HasFreeLength(description.inputs)) {
-    return FitActivationCostOfFixedSize([&](int64_t batch) { return PeakBytes(runner, batch, 1); },
-                                        description.LongestLength(1));
-  }
-  // A model of tensors may need a length of its own, such as a second of sound: twice the shortest that is
-  // known to work, because one of the runs has half.
-  int64_t short_length = 16;
-  if (description.takes_tensors()) {
-    const auto shapes = WarmUpShapes(description, options);
-    short_length = 2 * std::min_element(shapes.begin(), shapes.end(), [](const auto& a, const auto& b) {
-                         return a.second < b.second;
-                       })->second;
-  }
-  auto cost =
-      FitActivationCost([&](int64_t batch, int64_t length) { return PeakBytes(runner, batch, length); },
-                        description.max_sequence_length, short_length);
-  if (cost.ok()) cost->bytes_per_cell = std::max(cost->bytes_per_cell, LeastBytesPerCell(description));
-  return cost;
 }
 
 // The graph promises blocks, shapes may not allow them.
@@ -261,7 +211,7 @@ absl::StatusOr<std::unique_ptr<ModelRunner>> Load(const std::string& path, const
   for (const int32_t heads : description.site_heads)
     description.num_heads = std::max(description.num_heads, heads);
   auto unmeasured = std::make_unique<TorchScriptRunner>(module, plan, description);
-  const auto cost = MeasureCost(*unmeasured, options);
+  const auto cost = MeasureActivationCost(*unmeasured, ShortestLength(WarmUpShapes(description, options)));
   if (!cost.ok()) return cost.status();
   description.activation_cost = *cost;
   return std::make_unique<TorchScriptRunner>(std::move(module), std::move(plan), std::move(description));
