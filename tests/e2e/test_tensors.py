@@ -331,3 +331,26 @@ def test_metrics_alone(tensor_server):
     want = rollout_oracle.metrics([expected(layers, 0), expected(layers, 1)])
     for name in calls.METRIC_FIELDS:
         assert getattr(reply.result.metrics, name) == pytest.approx(want[name], abs=1e-5), name
+
+
+def test_command_line_sends_arrays(binaries, tensor_server, tmp_path):
+    image, rollouts = tmp_path / "image.npy", tmp_path / "rollouts.npy"
+    np.save(image, pixels(2))
+    arguments = ["--server", tensor_server.address, "vit-sdpa", "--tensor", f"pixel_values={image}"]
+    done = binaries.run("query", *arguments, "--npy", str(rollouts))
+    assert done.returncode == 0, done.stderr
+    assert "17 positions" in done.stdout and "#16" in done.stdout
+    layers = tensor_models.vit_attentions(pixels(2))
+    for number, matrix in enumerate(np.load(rollouts)):
+        np.testing.assert_allclose(matrix, rollout_oracle.rollout(expected(layers, number)), **TOLERANCE)
+    shown = binaries.run("models", "show", "--server", tensor_server.address, "vit-sdpa")
+    assert "pixel_values float32 [-1, 3, 32, 32]" in shown.stdout
+    assert "4 x 4 from position 1" in shown.stdout
+
+
+def test_command_line_refuses_an_array_it_cannot_read(binaries, tensor_server, tmp_path):
+    image = tmp_path / "image.npy"
+    np.save(image, pixels(1).astype(np.float64))
+    done = binaries.run("query", "--server", tensor_server.address, "vit-sdpa", "--tensor", f"pixel_values={image}")
+    assert done.returncode == 2
+    assert "Its dtype is <f8" in done.stderr

@@ -3,7 +3,7 @@
 import calls
 import grpc
 import pytest
-from attribution.v1 import attribution_service_pb2, input_pb2, model_service_pb2, options_pb2
+from attribution.v1 import attribution_service_pb2, model_service_pb2, options_pb2
 
 IDS = [[101, 7592, 102]]
 
@@ -23,18 +23,6 @@ def assert_unimplemented(found: calls.Failure, name: str) -> None:
 def test_option(server, name):
     message = calls.request("minilm-sdpa", IDS, options=OPTIONS[name])
     assert_unimplemented(calls.failed_attribute(server, message), name)
-
-
-def test_tensor_input(server):
-    message = calls.request(
-        "minilm-sdpa",
-        tensors={
-            "tensors": [
-                {"name": "pixel_values", "dtype": input_pb2.TENSOR_DTYPE_FLOAT32, "shape": [1], "data": bytes(4)}
-            ]
-        },
-    )
-    assert_unimplemented(calls.failed_attribute(server, message), "tensors")
 
 
 @pytest.mark.parametrize("method", ("Estimate", "Rollout", "LoadModel", "UnloadModel"))
