@@ -231,6 +231,7 @@ absl::StatusOr<DiscoveredAttention> DiscoverAttention(const torch::jit::Module& 
     site.tap_reason = candidate.tap_reason;
     site.source = candidate.source;
     result.site_of[i] = site.index;
+    result.depends_on_input = result.depends_on_input || candidate.loops_by_input;
     result.folded_heads[i] = static_cast<int32_t>(sighting.folded_heads);
     const bool own_length = !batches.empty() && !batches.front().any_length;
     result.site_lengths.push_back(own_length ? LengthRule{} : *RuleOf(sightings[i]));

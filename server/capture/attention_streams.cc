@@ -1,5 +1,7 @@
 #include "server/capture/attention_streams.h"
 
+#include <torch/csrc/jit/ir/constants.h>
+
 #include <algorithm>
 #include <deque>
 #include <iterator>
@@ -53,6 +55,33 @@ std::optional<std::pair<const Value*, const Value*>> OperandsOf(const Node* node
   return std::pair(list->input(0), list->input(1));
 }
 
+// Adds what may be element `index` of a list or tuple; the whole of it where that is not known.
+void AddElements(const Value* whole, int64_t index, std::vector<const Value*>& elements) {
+  const Node* node = whole->node();
+  if (node->kind() == c10::prim::If) {
+    for (const Block* block : node->blocks()) AddElements(block->outputs()[whole->offset()], index, elements);
+    return;
+  }
+  const bool known = node->kind() == c10::prim::ListConstruct || node->kind() == c10::prim::TupleConstruct;
+  const auto count = static_cast<int64_t>(node->inputs().size());
+  const int64_t position = index < 0 ? index + count : index;
+  elements.push_back(known && position >= 0 && position < count ? node->input(position) : whole);
+}
+
+// Which element of a list or tuple `value` is; nothing if it is not taken out of one.
+std::optional<int64_t> IndexOf(const Value* value) {
+  const Node* node = value->node();
+  if (node->kind() == c10::prim::ListUnpack || node->kind() == c10::prim::TupleUnpack) return value->offset();
+  if (!Is(node, "aten::__getitem__") && node->kind() != c10::prim::TupleIndex) return std::nullopt;
+  return torch::jit::constant_as<int64_t>(node->input(1));
+}
+
+// Whether a node makes new features: scores are never projected, the logits of a gate or a classifier are.
+bool IsProjection(const Node* node) {
+  return Is(node, "aten::linear") || Is(node, "aten::addmm") || Is(node, "aten::mm") ||
+         Is(node, "aten::layer_norm") || OperandsOf(node).has_value();
+}
+
 class Streams {
  public:
   explicit Streams(const Graph& graph) {
@@ -90,7 +119,7 @@ class Streams {
       const Node* node = value->node();
       if (depends_.count(value) == 0 || !seen.insert(value).second) continue;
       if (MixesTwo(node)) return OperandsOf(node);
-      if (node->kind() == c10::prim::Param || IsFused(node) || IsSoftmax(node)) continue;
+      if (node->kind() == c10::prim::Param || IsFused(node) || IsSoftmax(node) || IsProjection(node)) continue;
       for (const Value* source : SourcesOf(value)) queue.push_back(source);
     }
     return std::nullopt;
@@ -176,6 +205,8 @@ class Streams {
       for (const Block* block : node->blocks()) sources.push_back(block->outputs()[value->offset()]);
     } else if (node->kind() == c10::prim::Loop) {
       sources = {node->input(value->offset() + 2), node->blocks()[0]->outputs()[value->offset() + 1]};
+    } else if (const auto index = IndexOf(value); index.has_value()) {
+      AddElements(node->input(0), *index, sources);
     } else {
       sources.assign(node->inputs().begin(), node->inputs().end());
     }
@@ -223,8 +254,9 @@ std::vector<AttentionRelation> RelationsOf(const Graph& graph, const std::vector
     relation.relation = SameStream(streams, queries, keys) ? Relation::kSelf : Relation::kCross;
     if (relation.relation == Relation::kSelf) continue;
     const Origins memory = streams.Closure(keys);
+    const Origins own = streams.Closure(queries);
     for (size_t i = 0; i < outputs.size(); ++i) {
-      if (memory.count(outputs[i]) > 0) relation.memory.push_back(i);
+      if (memory.count(outputs[i]) > 0 && own.count(outputs[i]) == 0) relation.memory.push_back(i);
     }
   }
   return relations;

@@ -18,7 +18,8 @@ enum class Relation {
 
 struct AttentionRelation {
   Relation relation = Relation::kUnknown;
-  std::vector<size_t> memory;  // of kCross: the attentions that keys are made of, directly or not, ascending
+  // Of kCross: the attentions that keys are made of and queries are not, directly or not, ascending.
+  std::vector<size_t> memory;
 };
 
 // Goes back from queries and keys over everything that works position by position, down to what mixes

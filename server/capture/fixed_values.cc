@@ -3,7 +3,9 @@
 #include <torch/csrc/jit/ir/constants.h>
 #include <torch/csrc/jit/passes/constant_propagation.h>
 #include <torch/csrc/jit/passes/dead_code_elimination.h>
+#include <torch/csrc/jit/passes/lower_tuples.h>
 #include <torch/csrc/jit/passes/peephole.h>
+#include <torch/csrc/jit/passes/remove_mutation.h>
 
 #include <optional>
 #include <string>
@@ -40,6 +42,12 @@ bool IsOffInInference(const Node* node) {
          node->output()->type()->kind() == c10::TypeKind::BoolType;
 }
 
+// Whether `node` asks if a value is, or is not, that same value.
+bool ComparesWithItself(const Node* node) {
+  return (node->kind() == c10::aten::__is__ || node->kind() == c10::aten::__isnot__) &&
+         node->input(0) == node->input(1);
+}
+
 class Folder {
  public:
   Folder(const torch::jit::Module& module, Graph& graph) : graph_(graph) {
@@ -51,6 +59,8 @@ class Folder {
     for (Node* node : block->nodes()) {
       if (IsOffInInference(node)) {
         Replace(node, false);
+      } else if (ComparesWithItself(node)) {
+        Replace(node, node->kind() == c10::aten::__is__);
       } else if (node->kind() == c10::prim::GetAttr) {
         FoldAttribute(node);
       }
@@ -91,6 +101,7 @@ class Folder {
 
 void FoldFixedValues(const torch::jit::Module& module, std::shared_ptr<Graph>& graph) {
   Folder(module, *graph).Fold(graph->block());
+  torch::jit::RemoveListMutation(graph);  // lists that are made by appending, as comprehensions make them
   // A check for None may hide behind a branch that goes away first. Shapes are left alone: those that a trace
   // noted are of its own example.
   bool changed = true;
@@ -98,6 +109,8 @@ void FoldFixedValues(const torch::jit::Module& module, std::shared_ptr<Graph>& g
     changed = torch::jit::PeepholeOptimize(graph, /*disable_shape_peepholes=*/true);
     changed = torch::jit::ConstantPropagationImmutableTypes(graph) || changed;
   }
+  // A result that nobody reads may be hidden in a tuple with one that is read.
+  torch::jit::LowerSimpleTuples(graph);
   torch::jit::EliminateDeadCode(graph);
 }
 

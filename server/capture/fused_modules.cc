@@ -26,7 +26,7 @@ constexpr const char* kReplacements = R"(
 def allowed_cells(mask: Optional[Tensor], mask_type: Optional[int]) -> Optional[Tensor]:
     if mask is None:
         return None
-    allowed = torch.logical_not(mask.to(torch.bool))
+    allowed = torch.eq(mask, 0)
     if mask_type is not None and mask_type == 1:
         allowed = allowed.unsqueeze(1).unsqueeze(1)
     return allowed
@@ -138,7 +138,8 @@ std::shared_ptr<Graph> ReplacementOf(const Node* node) {
   if (IsEncoderLayer(node)) return Replacement("encoder_layer");
   if (node->output(1)->hasUses()) {
     const auto needed = torch::jit::constant_as<bool>(node->input(kNeedWeights));
-    return needed.value_or(false) ? Replacement("attention_and_weights") : nullptr;
+    if (!needed.has_value()) return nullptr;
+    if (*needed) return Replacement("attention_and_weights");
   }
   const bool same = node->input(0) == node->input(1) && node->input(0) == node->input(2);
   return Replacement(same ? "packed_attention" : "attention");
@@ -201,6 +202,9 @@ void TakeApartFusedModules(Graph& graph, const std::function<void(Node* node, Va
     const std::vector<Value*> results =
         torch::jit::unpackOutputs(torch::jit::insertGraph(graph, *replacement, node->inputs()));
     for (size_t i = 0; i < results.size(); ++i) node->output(i)->replaceAllUsesWith(results[i]);
+    if (results.size() < node->outputs().size()) {  // weights that are handed on without being computed
+      node->output(1)->replaceAllUsesWith(graph.insertNode(graph.createAutogradZero())->output());
+    }
     for (Node* own = before->next(); own != node; own = own->next()) {
       own->setSourceRange(node->sourceRange());
       made(own, weights);

@@ -2,30 +2,17 @@
 
 #include <c10/core/InferenceMode.h>
 
-#include <string_view>
-
 #include "absl/strings/str_cat.h"
 #include "attribution/status_details.h"
 #include "server/capture/attention_operators.h"
+#include "server/capture/torch_message.h"
 #include "server/memory/out_of_memory.h"
 
 namespace attribution::capture {
-namespace {
-
-// The interpreter puts its own trace first; the model's message follows the last "RuntimeError: " or the
-// like.
-std::string OwnMessage(std::string_view what) {
-  const size_t error = what.rfind("Error: ");
-  if (error != std::string_view::npos) what.remove_prefix(error + std::string_view("Error: ").size());
-  while (!what.empty() && (what.front() == '\n' || what.front() == ' ')) what.remove_prefix(1);
-  return std::string(what.substr(0, what.find('\n')));
-}
-
-}  // namespace
-
 absl::Status ModelError(const std::exception& error) {
   if (memory::IsOutOfMemory(error)) return memory::OutOfMemory(error);
-  const std::string message = OwnMessage(error.what());
+  const TorchMessage said = ReadTorchMessage(error.what());
+  const std::string& message = said.sentence;
   // Of an embedding, and of a table that is indexed like a tensor.
   if (message.find("index out of range") != std::string::npos ||
       message.find("is out of bounds for dimension") != std::string::npos) {
@@ -33,7 +20,7 @@ absl::Status ModelError(const std::exception& error) {
         "input", absl::StrCat("An input is outside the range of an embedding. The model said: ", message,
                               ". Check the token ids and the length of each sequence."));
   }
-  const std::string sentence = absl::StrCat("The model failed while it ran. It said: ", message,
+  const std::string sentence = absl::StrCat("The model failed while it ran. It said: ", said.Text(),
                                             ". The server's log has the whole message.");
   return WithLogDetail(WithReason(absl::InternalError(sentence), "MODEL_FAILED"), error.what());
 }

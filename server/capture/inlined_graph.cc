@@ -125,8 +125,31 @@ std::vector<Node*> CandidateNodes(Graph& graph) {
   return nodes;
 }
 
+namespace {
+
+// Whether an enclosing loop has a number of rounds, or a condition, that is not constant.
+bool LoopsByInput(const Node* node) {
+  for (const Node* outer = node->owningBlock()->owningNode(); outer != nullptr;
+       outer = outer->owningBlock()->owningNode()) {
+    if (outer->kind() != c10::prim::Loop) continue;
+    const Value* goes_on = outer->blocks()[0]->outputs()[0];
+    for (const Value* value :
+         std::initializer_list<const Value*>{outer->input(0), outer->input(1), goes_on}) {
+      if (value->node()->kind() != c10::prim::Constant) return true;
+    }
+  }
+  return false;
+}
+
+}  // namespace
+
 std::string SourceOf(const Node& node) {
-  const auto place = node.sourceRange().file_line_col();
+  // What stands in the file itself was written by torch, from the code that it remembers.
+  const torch::jit::SourceRange& written = node.sourceRange();
+  if (written.source() == nullptr) return "";
+  const auto original = written.source()->findSourceRangeThatGenerated(written);
+  if (!original.has_value()) return "";
+  const auto place = original->file_line_col();
   if (!place.has_value()) return "";
   const std::string& file = std::get<0>(*place);
   if (file.empty() || file.front() == '<') return "";  // typed in, not a file
@@ -148,6 +171,7 @@ InlinedGraph InlineForward(const torch::jit::Module& module) {
   Inliner inliner(inlined.graph->inputs().at(0));
   inliner.InlineBlock(inlined.graph->block(), "");
   inlined.as_written = inlined.graph->copy();
+  FoldFixedValues(module, inlined.graph);
   PadNestedTensors(*inlined.graph);
   TakeApartFusedModules(*inlined.graph, [&inliner](const Node* node, const Value* weights) {
     inliner.BelongsToHolderOf(node, weights);
@@ -170,6 +194,7 @@ InlinedGraph InlineForward(const torch::jit::Module& module) {
     candidate.kind = candidate.tap_reason.empty() ? SiteKind::kBlocked : SiteKind::kTapped;
     candidate.source = SourceOf(*nodes[i]);
     candidate.conditional = nodes[i]->owningBlock() != inlined.graph->block();
+    candidate.loops_by_input = LoopsByInput(nodes[i]);
     candidate.relation = relations[i];
   }
   return inlined;

@@ -19,10 +19,11 @@ struct Candidate {
   SiteKind kind = SiteKind::kBlocked;
   bool fused = true;  // aten::scaled_dot_product_attention; else a softmax
   std::string operator_name;
-  std::string module_path;   // of the module that owns the node; empty where the graph does not tell
-  std::string tap_reason;    // why a softmax is not computed in blocks; empty for kBlocked
-  std::string source;        // `file.py:12`; empty if the file does not say
-  bool conditional = false;  // it stands in a branch or a loop, so it may not run
+  std::string module_path;      // of the module that owns the node; empty where the graph does not tell
+  std::string tap_reason;       // why a softmax is not computed in blocks; empty for kBlocked
+  std::string source;           // `file.py:12`; empty if the file does not say
+  bool conditional = false;     // it stands in a branch or a loop, so it may not run
+  bool loops_by_input = false;  // in a loop whose rounds are not known before it runs
   AttentionRelation relation;
 };
 

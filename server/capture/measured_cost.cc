@@ -41,10 +41,13 @@ absl::StatusOr<int64_t> PeakBytes(const ModelRunner& runner, int64_t batch_size,
 // each. On the short runs at load other tensors are larger and hide them.
 double LeastBytesPerCell(const ModelDescription& description) {
   constexpr double kMatricesTogether = 3;
-  for (const AttentionSite& site : description.sites) {
-    if (site.kind == SiteKind::kTapped) return kMatricesTogether * description.num_heads * sizeof(float);
+  double matrices = 0;  // of one head, beside each other
+  for (size_t i = 0; i < description.sites.size(); ++i) {
+    const SiteKind kind = description.sites[i].kind;
+    if (kind == SiteKind::kTapped) matrices = std::max(matrices, kMatricesTogether * description.num_heads);
+    if (kind == SiteKind::kReturned) matrices += description.site_heads[i];
   }
-  return 0;
+  return matrices * sizeof(float);
 }
 
 // Convolutions take another way for very short inputs, with scratch of its own. Raises the fixed bytes to

@@ -74,6 +74,7 @@ struct ModelDescription {
   std::vector<SkippedSite> skipped;        // with the reason
   std::vector<int32_t> execution_order;    // site of each attention layer, in order of execution, [L]
   bool layers_depend_on_input = false;     // an input may run other layers; [L] are the most of those tried
+  bool one_sequence_at_a_time = false;     // its attention does not tell sequences apart
   std::vector<int32_t> site_heads;         // heads of each site
   std::vector<LengthRule> site_lengths;    // positions of each site; absent: those of the input
   int32_t num_heads = 0;                   // the most of any site

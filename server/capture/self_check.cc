@@ -38,7 +38,23 @@ std::vector<at::Tensor> FloatingTensors(const torch::jit::Stack& outputs) {
   return tensors;
 }
 
-absl::Status CompareOutputs(const torch::jit::Stack& actual, const torch::jit::Stack& expected) {
+// Where `valid` [B, S] does not say that `tensor` holds padding: [B, S, …] or [S, B, …] bool, or true.
+at::Tensor Meaningful(const at::Tensor& tensor, const at::Tensor& valid) {
+  at::Tensor positions = valid.to(tensor.device());
+  if (tensor.dim() < 2) return at::ones_like(tensor, at::kBool);
+  if (tensor.size(0) != valid.size(0) || tensor.size(1) != valid.size(1)) {
+    if (tensor.size(0) != valid.size(1) || tensor.size(1) != valid.size(0)) {
+      return at::ones_like(tensor, at::kBool);
+    }
+    positions = positions.t();
+  }
+  while (positions.dim() < tensor.dim()) positions = positions.unsqueeze(-1);
+  return positions.expand_as(tensor);
+}
+
+// What stands at padded positions means nothing: nested tensors, for one, leave zeros there.
+absl::Status CompareOutputs(const torch::jit::Stack& actual, const torch::jit::Stack& expected,
+                            const at::Tensor& valid) {
   const std::vector<at::Tensor> ours = FloatingTensors(actual);
   const std::vector<at::Tensor> originals = FloatingTensors(expected);
   if (ours.size() != originals.size()) {
@@ -57,7 +73,8 @@ absl::Status CompareOutputs(const torch::jit::Stack& actual, const torch::jit::S
                        originals[i].numel(), ". ", kWayOut));
     }
     const at::Tensor original = originals[i].to(at::kDouble);
-    const at::Tensor known = original.isfinite();  // what the original leaves undefined may differ
+    // What the original leaves undefined may differ.
+    const at::Tensor known = original.isfinite().logical_and_(Meaningful(original, valid));
     const at::Tensor difference = ours[i].to(at::kDouble).sub(original).abs_().masked_select(known);
     if (difference.numel() == 0) continue;
     const double worst = difference.max().item<double>();
@@ -108,7 +125,7 @@ absl::StatusOr<std::vector<RecordedLayer>> CheckRewrittenGraph(
   RecordingObserver whole(batch.valid, batch.any_length);
   const auto outputs = rewritten.Run(stack, &whole);
   if (!outputs.ok()) return outputs.status();
-  if (absl::Status status = CompareOutputs(*outputs, expected); !status.ok()) return status;
+  if (absl::Status status = CompareOutputs(*outputs, expected, batch.valid); !status.ok()) return status;
   if (absl::Status status = CheckLayers(whole, sites, order); !status.ok()) return status;
   RecordingObserver shortened(batch.valid, batch.any_length);
   const auto none = cut.Run(stack, &shortened);

@@ -6,10 +6,10 @@
 //   3. run the original on made-up batches, then with every candidate observed: what ran over the sequences
 //   is a site
 //   4. rewrite the sites and written-out GELU, cut what follows the last site, and check both graphs against
-//   the original
+//   the original; without a site, look for attention in what the original returns
 //   5. measure what a forward pass allocates
 //
-// Only the cut graph is kept.
+// Only the cut graph is kept, or the original if it returns its attention.
 #include <ATen/ATen.h>
 #include <re2/re2.h>
 #include <torch/csrc/jit/ir/constants.h>
@@ -29,8 +29,10 @@
 #include "server/capture/input_limits.h"
 #include "server/capture/measured_cost.h"
 #include "server/capture/model_runner.h"
+#include "server/capture/returned_attention.h"
 #include "server/capture/rewrite_attention.h"
 #include "server/capture/self_check.h"
+#include "server/capture/torch_message.h"
 #include "server/capture/warm_up.h"
 #include "server/memory/allocation_counter.h"
 #include "server/memory/out_of_memory.h"
@@ -48,8 +50,12 @@ Stack StackOf(const torch::jit::Module& module, const std::vector<at::Tensor>& i
 
 class TorchScriptRunner : public ModelRunner {
  public:
-  TorchScriptRunner(torch::jit::Module module, GraphPlan plan, ModelDescription description)
-      : module_(std::move(module)), plan_(std::move(plan)), description_(std::move(description)) {}
+  TorchScriptRunner(torch::jit::Module module, GraphPlan plan, ModelDescription description,
+                    std::optional<ReturnedAttention> returned)
+      : module_(std::move(module)),
+        plan_(std::move(plan)),
+        description_(std::move(description)),
+        returned_(std::move(returned)) {}
 
   const ModelDescription& description() const override { return description_; }
 
@@ -58,7 +64,10 @@ class TorchScriptRunner : public ModelRunner {
       std::vector<at::Tensor> on_device;
       on_device.reserve(inputs.size());
       for (const at::Tensor& input : inputs) on_device.push_back(input.to(description_.device));
-      return plan_.Run(StackOf(module_, on_device), &observer).status();
+      if (!returned_.has_value()) return plan_.Run(StackOf(module_, on_device), &observer).status();
+      auto outputs = plan_.Run(StackOf(module_, on_device), nullptr);
+      if (outputs.ok()) ShowReturnedAttention(*returned_, *std::move(outputs), observer);
+      return outputs.status();
     } catch (const std::exception& error) {
       return ModelError(error);
     }
@@ -68,6 +77,7 @@ class TorchScriptRunner : public ModelRunner {
   torch::jit::Module module_;
   GraphPlan plan_;
   ModelDescription description_;
+  std::optional<ReturnedAttention> returned_;  // the plan is then the original
 };
 
 // Batches of the warm-up shapes on which the original runs, and what it gave.
@@ -160,6 +170,23 @@ void NoteTaps(const std::vector<RecordedLayer>& layers, std::vector<AttentionSit
   }
 }
 
+// Takes what the model returns for its sites, if that is attention.
+std::optional<ReturnedAttention> TakeReturned(const Original& original, const std::string& pattern,
+                                              ModelDescription& description) {
+  ReturnedAttention returned = FindReturnedAttention(original.batches, original.outputs);
+  std::erase_if(returned.layers,
+                [&pattern](const ReturnedLayer& layer) { return !RE2::PartialMatch(layer.path, pattern); });
+  if (returned.layers.empty()) return std::nullopt;
+  for (const ReturnedLayer& layer : returned.layers) {
+    const auto index = static_cast<int32_t>(description.sites.size());
+    description.sites.push_back({index, layer.path, SiteKind::kReturned, "output", 1});
+    description.execution_order.push_back(index);
+    description.site_heads.push_back(layer.heads);
+  }
+  description.one_sequence_at_a_time = returned.one_sequence_at_a_time;
+  return returned;
+}
+
 absl::StatusOr<std::unique_ptr<ModelRunner>> Load(const std::string& path, const LoadOptions& options) {
   torch::jit::Module module = torch::jit::load(path, options.device);
   module.eval();
@@ -208,13 +235,20 @@ absl::StatusOr<std::unique_ptr<ModelRunner>> Load(const std::string& path, const
   description.layers_depend_on_input = attention->depends_on_input;
   description.site_heads = std::move(attention->site_heads);
   description.site_lengths = std::move(attention->site_lengths);
+  std::optional<ReturnedAttention> returned;
+  // Returned attention is known by its length, which must be that of the input.
+  if (description.sites.empty() && HasFreeLength(description.inputs)) {
+    returned = TakeReturned(*original, options.attention_layer_pattern, description);
+    if (returned.has_value()) plan = GraphPlan(inlined.as_written, "original");
+  }
   for (const int32_t heads : description.site_heads)
     description.num_heads = std::max(description.num_heads, heads);
-  auto unmeasured = std::make_unique<TorchScriptRunner>(module, plan, description);
+  auto unmeasured = std::make_unique<TorchScriptRunner>(module, plan, description, returned);
   const auto cost = MeasureActivationCost(*unmeasured, ShortestLength(WarmUpShapes(description, options)));
   if (!cost.ok()) return cost.status();
   description.activation_cost = *cost;
-  return std::make_unique<TorchScriptRunner>(std::move(module), std::move(plan), std::move(description));
+  return std::make_unique<TorchScriptRunner>(std::move(module), std::move(plan), std::move(description),
+                                             std::move(returned));
 }
 
 absl::Status MemoryRanOut() {
@@ -236,10 +270,10 @@ absl::StatusOr<std::unique_ptr<ModelRunner>> LoadTorchScript(const std::string& 
     return runner;
   } catch (const std::exception& error) {
     if (memory::IsOutOfMemory(error)) return MemoryRanOut();
-    const std::string what = error.what();
-    return absl::FailedPreconditionError(absl::StrCat(
-        "The file is not a TorchScript model that can be read. Torch says: ", what.substr(0, what.find('\n')),
-        ". Export it again."));
+    return WithLogDetail(absl::FailedPreconditionError(absl::StrCat(
+                             "The file is not a TorchScript model that can be read. Torch says: ",
+                             ReadTorchMessage(error.what()).Text(), ". Export it again.")),
+                         error.what());
   }
 }
 

@@ -12,6 +12,7 @@
 #include "server/engine/chunk_batch.h"
 #include "server/engine/chunk_output.h"
 #include "server/engine/job_telemetry.h"
+#include "server/engine/layers_of_input.h"
 #include "server/engine/plan_request.h"
 #include "server/memory/out_of_memory.h"
 
@@ -68,7 +69,7 @@ absl::Status AttributionJob::AskAdmission() {
   auto prepared = PrepareRequest(std::move(request_), services_.limits, *std::move(model));
   if (!prepared.ok()) return prepared.status();
   prepared_ = *std::move(prepared);
-  result_.emplace(prepared_->layers.size());
+  result_.emplace();
 
   admission::AdmissionRequest request;
   request.plan = MakePlanRequest(*prepared_, services_.rows_in_work);
@@ -126,29 +127,38 @@ void AttributionJob::AfterChunk() {
 
 absl::Status AttributionJob::ComputeChunk(const admission::Chunk& chunk) {
   const models::ResidentModel& model = *prepared_->model;
-  const std::vector<AttentionSite>& sites = model.runner->description().sites;
   const c10::InferenceMode inference;
   counter_.AddExternal(-unsent_bytes_);  // the sink took what the last chunk told
   unsent_bytes_ = 0;
   const memory::AllocationScope scope(counter_);
 
-  const auto chunk_index = static_cast<int32_t>(next_chunk_);
-  const auto layer_done = [&](int32_t layer, const std::vector<rollout::AttentionStatistics>& sequences) {
-    if (prepared_->output.layer_metrics) {
-      rollout::AttentionStatistics merged;
-      for (const rollout::AttentionStatistics& statistics : sequences) merged.Merge(statistics);
-      result_->AddLayer(layer, merged);
-      Tell(MakeLayerMetrics(prepared_->layers, sites, layer, chunk_index, merged));
-    }
-    return StopReason();
-  };
-  ChunkFold fold(*prepared_, chunk.first_sequence, chunk.num_sequences, layer_done);
   const std::vector<at::Tensor> inputs =
       prepared_->tensors.has_value()
           ? MakeChunkBatch(*prepared_->tensors, chunk.first_sequence, chunk.num_sequences)
           : MakeChunkBatch(prepared_->sequences, chunk.first_sequence, chunk.num_sequences,
                            chunk.padded_length, model.runner->description().inputs,
                            model.manifest.pad_token_id.value_or(0));
+  if (!model.runner->description().layers_depend_on_input) return FoldChunk(*prepared_, chunk, inputs);
+  auto own = WithLayersOfInput(*prepared_, inputs);
+  return own.ok() ? FoldChunk(*own, chunk, inputs) : own.status();
+}
+
+absl::Status AttributionJob::FoldChunk(const PreparedRequest& request, const admission::Chunk& chunk,
+                                       const std::vector<at::Tensor>& inputs) {
+  const models::ResidentModel& model = *request.model;
+  const std::vector<AttentionSite>& sites = model.runner->description().sites;
+  const auto chunk_index = static_cast<int32_t>(next_chunk_);
+  const auto layer_done = [&](int32_t layer, const std::vector<rollout::AttentionStatistics>& sequences) {
+    if (request.output.layer_metrics) {
+      rollout::AttentionStatistics merged;
+      for (const rollout::AttentionStatistics& statistics : sequences) merged.Merge(statistics);
+      const AttentionSite& site = sites[request.layers.SiteOf(layer)];
+      result_->AddLayer(layer, site.index, merged);
+      Tell(MakeLayerMetrics(site, layer, chunk_index, merged));
+    }
+    return StopReason();
+  };
+  ChunkFold fold(request, chunk.first_sequence, chunk.num_sequences, layer_done);
   const absl::Time start = services_.now();
   absl::Status ran = model.runner->Run(inputs, fold);
   const absl::Duration forward = services_.now() - start;
@@ -184,8 +194,8 @@ absl::Status AttributionJob::TellChunk(const admission::Chunk& chunk, ChunkFold&
 }
 
 AttributionResult AttributionJob::MakeResult() {
-  AttributionResult result = result_->Build(prepared_->layers, prepared_->model->runner->description().sites,
-                                            prepared_->output.layer_metrics);
+  AttributionResult result =
+      result_->Build(prepared_->model->runner->description().sites, prepared_->output.layer_metrics);
   result.measured_peak_bytes = counter_.peak_bytes();
   result.measured_attention_bytes = counter_.attention_peak_bytes();
   result.queue_seconds = absl::ToDoubleSeconds(grant_->waited);

@@ -62,6 +62,9 @@ class AttributionJob final : public AttributionCall, public std::enable_shared_f
   void RunChunk();
   void AfterChunk();
   absl::Status ComputeChunk(const admission::Chunk& chunk);
+  // Runs the model on `inputs` and folds what it shows; `request` is prepared_, or its layers on this input.
+  absl::Status FoldChunk(const PreparedRequest& request, const admission::Chunk& chunk,
+                         const std::vector<at::Tensor>& inputs);
   absl::Status TellChunk(const admission::Chunk& chunk, ChunkFold& fold);
   AttributionResult MakeResult();
   void Finish(const absl::Status& status);

@@ -65,7 +65,7 @@ ChunkFold::ChunkFold(const PreparedRequest& request, int64_t first, int64_t coun
 
 bool ChunkFold::BeginLayer(const capture::LayerShape& shape) {
   if (!status_.ok()) return false;
-  const std::vector<int32_t>& order = request_.model->runner->description().execution_order;
+  const std::vector<int32_t>& order = request_.layers.execution_order();
   if (executions_ == order.size() || order[executions_] != shape.site ||
       shape.batch != static_cast<int64_t>(folds_.size()) || !HasExpectedLength(shape)) {
     status_ = AttentionChanged();
@@ -122,7 +122,7 @@ bool ChunkFold::EndLayer() {
   if (status_.ok()) status_ = layer_done_(layer_, layer_statistics_);
   if (layer_ == request_.options.layer_idx) attention_ = layer_statistics_;
   // After the model's very last site the graph ends by itself.
-  const bool ends_anyway = executions_ == request_.model->runner->description().execution_order.size();
+  const bool ends_anyway = executions_ == request_.layers.execution_order().size();
   return status_.ok() && (layer_ < last_layer_ || ends_anyway);
 }
 
@@ -135,8 +135,8 @@ absl::Status ChunkFold::AttentionChanged() const {
       absl::FailedPreconditionError(absl::StrCat(
           "The model's attention is not what it was at load. Layers or their shapes depend on the input; "
           "this one ran ",
-          executions_, " as expected of ", request_.model->runner->description().execution_order.size(),
-          ". Use a model whose every input runs the same layers over the input's own positions.")),
+          executions_, " as expected of ", request_.layers.execution_order().size(),
+          ". Add warmup_shapes to the model's manifest that run its other layers too.")),
       "ATTENTION_CHANGED");
 }
 

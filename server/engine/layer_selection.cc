@@ -39,6 +39,22 @@ absl::Status NothingCaptured(const capture::ModelDescription& description, const
   return WithReason(absl::FailedPreconditionError(sentence), "NO_ATTENTION_CAPTURED");
 }
 
+// Positions of encoder and decoder are not the same ones, so their layers must not be multiplied.
+absl::Status CheckGroups(const std::vector<AttentionSite>& sites, const std::vector<bool>& selected) {
+  const AttentionSite* first = nullptr;
+  for (size_t i = 0; i < sites.size(); ++i) {
+    if (!selected[i]) continue;
+    if (first == nullptr) first = &sites[i];
+    if (sites[i].group == first->group) continue;
+    return InvalidField(
+        "options.attention_layer_pattern",
+        absl::StrCat("The layers belong to two groups, which have no rollout together. \"",
+                     first->module_path, "\" is of the ", first->group, ", \"", sites[i].module_path,
+                     "\" of the ", sites[i].group, ". Choose one group by attention_layer_pattern."));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<LayerSelection> LayerSelection::Make(const capture::ModelDescription& description,
@@ -61,12 +77,21 @@ absl::StatusOr<LayerSelection> LayerSelection::Make(const capture::ModelDescript
   for (const AttentionSite& site : description.sites) {
     selected.push_back(RE2::PartialMatch(site.module_path, expression));
   }
-  std::vector<int32_t> site_of_layer;
-  for (const int32_t site : description.execution_order) {
-    if (selected[site]) site_of_layer.push_back(site);
+  if (absl::Status status = CheckGroups(description.sites, selected); !status.ok()) return status;
+  LayerSelection selection(std::move(selected), description.execution_order);
+  if (selection.size() == 0) return NothingCaptured(description, pattern, model);
+  return selection;
+}
+
+LayerSelection::LayerSelection(std::vector<bool> selected, std::vector<int32_t> execution_order)
+    : selected_(std::move(selected)), execution_order_(std::move(execution_order)) {
+  for (const int32_t site : execution_order_) {
+    if (selected_[site]) site_of_layer_.push_back(site);
   }
-  if (site_of_layer.empty()) return NothingCaptured(description, pattern, model);
-  return LayerSelection(std::move(selected), std::move(site_of_layer));
+}
+
+LayerSelection LayerSelection::InRun(std::vector<int32_t> order) const {
+  return {selected_, std::move(order)};
 }
 
 }  // namespace attribution::engine

@@ -51,7 +51,10 @@ admission::PlanRequest MakePlanRequest(const PreparedRequest& request, int64_t r
   for (int64_t i = 0; i < request.num_sequences(); ++i) plan.lengths.push_back(request.LengthOf(i));
   if (request.tensors.has_value()) CountByAttentionLength(*request.tensors, description, plan.cost);
   plan.equal_lengths_only = !description.has_mask();
-  plan.max_chunk_size = request.options.max_chunk_size;
+  // What one sequence runs must not depend on those beside it.
+  plan.max_chunk_size = description.layers_depend_on_input || description.one_sequence_at_a_time
+                            ? 1
+                            : request.options.max_chunk_size;
   plan.policy = request.options.chunk_policy;
   return plan;
 }

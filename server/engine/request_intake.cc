@@ -249,6 +249,7 @@ absl::StatusOr<PreparedRequest> PrepareRequest(AttributionRequest request, const
   if (absl::Status status = CheckRowIndices(prepared.output.rows.indices, prepared); !status.ok())
     return status;
   SortOnce(prepared.output.rows.indices);
+  prepared.asked_options = std::move(request.options);
   return prepared;
 }
 

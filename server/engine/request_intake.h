@@ -31,6 +31,7 @@ struct PreparedRequest {
   ResolvedOptions options;
   OutputSelection output;  // row indices ascending, each once
   LayerSelection layers;
+  AttributionOptions asked_options = {};  // before they were resolved
   std::optional<TensorInputs> tensors{};  // of a model that takes tensors
 
   int64_t num_sequences() const {

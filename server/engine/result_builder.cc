@@ -20,16 +20,20 @@ Metrics SequenceGroup::ToMetrics() const {
   return rollout::MakeMetrics(attention, rollout, sequences, longest);
 }
 
-LayerMetrics MakeLayerMetrics(const LayerSelection& layers, const std::vector<AttentionSite>& sites,
-                              int32_t layer, int32_t chunk_index,
+LayerMetrics MakeLayerMetrics(const AttentionSite& site, int32_t layer, int32_t chunk_index,
                               const rollout::AttentionStatistics& statistics) {
   LayerMetrics metrics;
   metrics.layer_idx = layer;
-  metrics.site_index = layers.SiteOf(layer);
-  metrics.module_path = sites[metrics.site_index].module_path;
+  metrics.site_index = site.index;
+  metrics.module_path = site.module_path;
   metrics.chunk_index = chunk_index;
   rollout::FillLayerMetrics(statistics, metrics);
   return metrics;
+}
+
+void ResultBuilder::AddLayer(int32_t layer, int32_t site, const rollout::AttentionStatistics& statistics) {
+  while (layer >= static_cast<int32_t>(layers_.size())) layers_.push_back({site, {}});
+  layers_[layer].statistics.Merge(statistics);
 }
 
 void ResultBuilder::AddSequence(const SequenceGroup& sequence) {
@@ -37,14 +41,13 @@ void ResultBuilder::AddSequence(const SequenceGroup& sequence) {
   batch_.Merge(sequence);
 }
 
-AttributionResult ResultBuilder::Build(const LayerSelection& layers, const std::vector<AttentionSite>& sites,
-                                       bool layer_metrics) const {
+AttributionResult ResultBuilder::Build(const std::vector<AttentionSite>& sites, bool layer_metrics) const {
   AttributionResult result;
   result.metrics = batch_.ToMetrics();
   result.sequences = sequences_;
   for (size_t layer = 0; layer_metrics && layer < layers_.size(); ++layer) {
-    if (layers_[layer].num_rows == 0) continue;  // after the last layer that was needed
-    result.layers.push_back(MakeLayerMetrics(layers, sites, static_cast<int32_t>(layer), -1, layers_[layer]));
+    result.layers.push_back(MakeLayerMetrics(sites[layers_[layer].site], static_cast<int32_t>(layer), -1,
+                                             layers_[layer].statistics));
   }
   return result;
 }

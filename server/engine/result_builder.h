@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "attribution/events.h"
-#include "server/engine/layer_selection.h"
+#include "attribution/model_info.h"
 #include "server/rollout/attention_statistics.h"
 
 namespace attribution::engine {
@@ -27,27 +27,27 @@ struct SequenceGroup {
 };
 
 // The LayerMetrics of one layer; chunk_index -1 means the whole batch.
-LayerMetrics MakeLayerMetrics(const LayerSelection& layers, const std::vector<AttentionSite>& sites,
-                              int32_t layer, int32_t chunk_index,
+LayerMetrics MakeLayerMetrics(const AttentionSite& site, int32_t layer, int32_t chunk_index,
                               const rollout::AttentionStatistics& statistics);
 
 class ResultBuilder {
  public:
-  explicit ResultBuilder(int32_t layers) : layers_(layers) {}
-
-  void AddLayer(int32_t layer, const rollout::AttentionStatistics& statistics) {
-    layers_[layer].Merge(statistics);
-  }
+  // Merges `statistics` into layer `layer`, which `site` computed.
+  void AddLayer(int32_t layer, int32_t site, const rollout::AttentionStatistics& statistics);
 
   // Sequences come in request order.
   void AddSequence(const SequenceGroup& sequence);
 
   // Metrics of the batch and of each sequence. With `layer_metrics`, those of each layer that was measured.
-  AttributionResult Build(const LayerSelection& layers, const std::vector<AttentionSite>& sites,
-                          bool layer_metrics) const;
+  AttributionResult Build(const std::vector<AttentionSite>& sites, bool layer_metrics) const;
 
  private:
-  std::vector<rollout::AttentionStatistics> layers_;
+  struct Layer {
+    int32_t site = 0;  // of the first sequence that ran it
+    rollout::AttentionStatistics statistics;
+  };
+
+  std::vector<Layer> layers_;
   std::vector<Metrics> sequences_;
   SequenceGroup batch_;
 };
