@@ -90,6 +90,10 @@ std::string ShowText(const ModelInfo& model, int width) {
   line("vocabulary", Count(model.vocabulary_size));
   line("longest sequence", Count(model.max_sequence_length));
   line("inputs", Inputs(model));
+  if (model.patch_grid.has_value()) {
+    const PatchGrid& grid = *model.patch_grid;
+    line("patches", absl::StrCat(grid.rows, " x ", grid.columns, " from position ", grid.first_position));
+  }
   line("takes text", model.has_tokenizer ? "yes" : "no");
   line("size", FormatBytes(model.resident_bytes));
   if (!model.sites.empty()) {
@@ -99,9 +103,8 @@ std::string ShowText(const ModelInfo& model, int width) {
                  {"module", Table::Align::kLeft},
                  {"operator", Table::Align::kLeft}});
     for (const AttentionSite& site : model.sites) {
-      table.AddRow({absl::StrCat(site.index), absl::StrCat(site.executions),
-                    SiteKindName(site.kind), site.module_path,
-                    site.operator_name});
+      table.AddRow({absl::StrCat(site.index), absl::StrCat(site.executions), SiteKindName(site.kind),
+                    site.module_path, site.operator_name});
     }
     absl::StrAppend(&text, "\nAttention sites\n", table.Render(width));
   }

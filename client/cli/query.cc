@@ -28,7 +28,8 @@ constexpr char kExamples[] = R"(Examples:
   attribution query minilm --text "One." --text "Two." --html rollout.html
   attribution query --preset iclr --residual-weight 0.2 --file sentences.txt --format json
   attribution query minilm --ids 101,1996,4937,102 --preset iclr
-  attribution query --text "The cat sat on the mat." --rows first --top-k 5)";
+  attribution query --text "The cat sat on the mat." --rows first --top-k 5
+  attribution query vit --tensor pixel_values=image.npy --rows first)";
 
 // Returns the name of the only model that the server has.
 absl::StatusOr<std::string> OnlyModel(Client& client) {
@@ -64,8 +65,8 @@ absl::Status Ask(Client& client, const AttributionRequest& request, Progress::St
 }
 
 absl::Status Run(const QueryFlags& flags, const CommonFlags& common) {
-  if (flags.texts.empty() && flags.ids.empty() && (flags.file.empty() || flags.file == "-") &&
-      isatty(STDIN_FILENO) == 1) {
+  if (flags.texts.empty() && flags.ids.empty() && flags.tensors.empty() &&
+      (flags.file.empty() || flags.file == "-") && isatty(STDIN_FILENO) == 1) {
     std::cerr << "Reading texts from standard input, one a line; Ctrl-D ends.\n";
   }
   absl::StatusOr<AttributionRequest> request = MakeRequest(flags, std::cin);
@@ -100,7 +101,7 @@ void AddQueryCommand(CLI::App& app, absl::Status& status) {
   auto flags = std::make_shared<QueryFlags>();
   auto common = std::make_shared<CommonFlags>();
   CLI::App* command =
-      app.add_subcommand("query", "Attribute texts or token ids and show metrics and rollout");
+      app.add_subcommand("query", "Attribute texts, token ids or tensors and show metrics and rollout");
   AddQueryFlags(*command, *flags);
   AddCommonFlags(*command, *common);
   command->footer(kExamples);

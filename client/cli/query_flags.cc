@@ -2,6 +2,7 @@
 
 #include <array>
 #include <fstream>
+#include <sstream>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -11,6 +12,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "client/cli/errors.h"
+#include "client/cli/npy_reader.h"
 
 namespace attribution::cli {
 namespace {
@@ -63,14 +65,43 @@ absl::StatusOr<TextBatch> ReadTexts(const QueryFlags& flags, std::istream& input
   }
   if (batch.texts.empty()) {
     return UsageError(
-        "Nothing to attribute. Give --text, --ids or --file, or texts on standard input, one a line.");
+        "Nothing to attribute. Give --text, --ids, --tensor or --file, or texts on standard input, one a "
+        "line.");
+  }
+  return batch;
+}
+
+absl::StatusOr<TensorBatch> ReadTensors(const std::vector<std::string>& tensors) {
+  TensorBatch batch;
+  for (const std::string& tensor : tensors) {
+    const std::pair<std::string, std::string> parts = absl::StrSplit(tensor, absl::MaxSplits('=', 1));
+    if (parts.first.empty() || parts.second.empty())
+      return UsageError(absl::StrCat("Not a tensor: --tensor ", tensor, ". Write NAME=FILE.npy."));
+    std::ifstream file(parts.second, std::ios::binary);
+    if (!file) return UsageError(absl::StrCat("Cannot read the file: ", parts.second, "."));
+    std::ostringstream bytes;
+    bytes << file.rdbuf();
+    absl::StatusOr<NamedTensor> read = ReadNpy(std::move(bytes).str());
+    if (!read.ok()) {
+      return UsageError(absl::StrCat("Cannot read the array: ", parts.second, ". ", read.status().message()));
+    }
+    read->name = parts.first;
+    batch.tensors.push_back(*std::move(read));
   }
   return batch;
 }
 
 absl::StatusOr<AttributionInput> ReadInput(const QueryFlags& flags, std::istream& input) {
-  const int sources = !flags.texts.empty() + !flags.ids.empty() + !flags.file.empty();
-  if (sources > 1) return UsageError("More than one input. Give only one of --text, --ids and --file.");
+  const int sources =
+      !flags.texts.empty() + !flags.ids.empty() + !flags.tensors.empty() + !flags.file.empty();
+  if (sources > 1)
+    return UsageError("More than one input. Give only one of --text, --ids, --tensor and --file.");
+  if (!flags.tensors.empty()) {
+    if (flags.truncate) return UsageError("--truncate is for texts, not for --tensor.");
+    absl::StatusOr<TensorBatch> tensors = ReadTensors(flags.tensors);
+    if (!tensors.ok()) return tensors.status();
+    return *std::move(tensors);
+  }
   if (!flags.ids.empty()) {
     if (flags.truncate) return UsageError("--truncate is for texts, not for --ids.");
     absl::StatusOr<TokenBatch> tokens = ReadIds(flags.ids);
@@ -96,6 +127,12 @@ void AddQueryFlags(CLI::App& command, QueryFlags& flags) {
       ->group("Input");
   command.add_option("--ids", flags.ids, "Token ids such as 101,2023,102; repeat for more")
       ->type_name("IDS")
+      ->allow_extra_args(false)
+      ->group("Input");
+  command
+      .add_option("--tensor", flags.tensors,
+                  "Input of a model that takes tensors, from a numpy file; repeat for more")
+      ->type_name("NAME=FILE.npy")
       ->allow_extra_args(false)
       ->group("Input");
   command

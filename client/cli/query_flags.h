@@ -17,6 +17,7 @@ struct QueryFlags {
   std::string model;
   std::vector<std::string> texts;
   std::vector<std::string> ids;
+  std::vector<std::string> tensors;  // NAME=FILE.npy each
   std::string file;
   bool truncate = false;
   std::string preset;
@@ -44,8 +45,8 @@ absl::StatusOr<Preset> ReadPreset(const std::string& text);
 absl::StatusOr<RowSelection> ReadRows(const std::string& text);
 
 // Makes the request; the model stays empty if the flags name none. Texts come from `input`, one a line, empty
-// lines left out, if the flags hold neither texts nor ids nor a file. Usage error for flags that do not go
-// together, or no input.
+// lines left out, if the flags hold neither texts nor ids nor tensors nor a file. Usage error for flags that
+// do not go together, or no input.
 absl::StatusOr<AttributionRequest> MakeRequest(const QueryFlags& flags, std::istream& input);
 
 }  // namespace attribution::cli

@@ -86,7 +86,8 @@ std::string TitleOf(const Reply& reply, int sequence, int width) {
     return DisplayWidth(text) <= width ? text : FitLeft(text, width);
   }
   if (index >= reply.result.sequences.size()) return "";
-  return absl::StrCat(reply.result.sequences[index].seq_length, " tokens");
+  const char* unit = reply.admitted.tokens.empty() ? " positions" : " tokens";
+  return absl::StrCat(reply.result.sequences[index].seq_length, unit);
 }
 
 std::string PresetName(Preset preset) {

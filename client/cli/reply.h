@@ -41,7 +41,8 @@ std::vector<std::string> TokenLabels(const Reply& reply, int sequence, int lengt
 // Returns the rows that came of a sequence's rollout, labelled. REQUIRES: reply.rollouts holds `sequence`.
 LabelledMatrix RolloutOf(const Reply& reply, int sequence);
 
-// Returns what to call a sequence: its text, shortened to `width` columns, else its number of tokens.
+// Returns what to call a sequence: its text, shortened to `width` columns, else its number of tokens or
+// positions.
 std::string TitleOf(const Reply& reply, int sequence, int width);
 
 // Returns the name that the contract gives a preset, such as `ABNAR_2020`.

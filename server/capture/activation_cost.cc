@@ -17,8 +17,9 @@ namespace attribution::capture {
 
 absl::StatusOr<ActivationCost> FitActivationCost(
     const std::function<absl::StatusOr<int64_t>(int64_t batch, int64_t length)>& peak_bytes,
-    int64_t max_length) {
-  const int64_t longest = max_length == 0 ? 16 : std::clamp<int64_t>(max_length / 3, 1, 16);
+    int64_t max_length, int64_t short_length) {
+  const int64_t longest =
+      max_length == 0 ? short_length : std::clamp<int64_t>(max_length / 3, 1, short_length);
   constexpr int64_t kShort = 4;  // for a model that turns out to take less than the graph told
   int64_t s = longest;
   auto p1 = peak_bytes(1, s);
@@ -48,6 +49,23 @@ absl::StatusOr<ActivationCost> FitActivationCost(
   const double solved = tokens * cost.bytes_per_token +
                         tokens * static_cast<double>(half) * cost.bytes_per_cell + cost.fixed_bytes;
   cost.bytes_per_token += std::max(0.0, (static_cast<double>(*p4) - solved) / tokens);
+  return cost;
+}
+
+// The peak is the largest of sums a·B + c, one a moment, c >= 0. None of them has more than peak(8) / 8 a
+// sequence, so a line of that slope through peak(1) lies below no batch.
+absl::StatusOr<ActivationCost> FitActivationCostOfFixedSize(
+    const std::function<absl::StatusOr<int64_t>(int64_t batch)>& peak_bytes, int64_t length) {
+  constexpr int64_t kSequences = 8;
+  const auto one = peak_bytes(1);
+  if (!one.ok()) return one.status();
+  const auto several = peak_bytes(kSequences);
+  if (!several.ok()) return several.status();
+  const double a_sequence = std::max(static_cast<double>(*several) / kSequences,
+                                     static_cast<double>(*several - *one) / (kSequences - 1));
+  ActivationCost cost;
+  cost.bytes_per_token = a_sequence / static_cast<double>(std::max<int64_t>(1, length));
+  cost.fixed_bytes = std::max(0.0, static_cast<double>(*one) - a_sequence);
   return cost;
 }
 

@@ -20,7 +20,9 @@ namespace {
 struct Sighting {
   int32_t executions = 0;
   int64_t heads = 0;
-  int64_t folded_heads = 1;           // of a sequence, if batch and heads are one dimension
+  int64_t folded_heads = 1;  // of a sequence, if batch and heads are one dimension
+  int64_t input_length = 0;
+  int64_t length = 0;
   std::optional<LayerShape> foreign;  // a shape that is not the batch's own
   std::vector<int64_t> other_sizes;   // of what it computed, if that is not attention
   bool rows_sum_to_one = true;        // NaN is for the self-check to name
@@ -36,9 +38,11 @@ std::vector<Sighting> SightingsOf(const RecordingObserver& observer, size_t cand
     ++sighting.executions;
     sighting.heads = shape.heads;
     if (shape.folded && shape.batch % sequences == 0) sighting.folded_heads = shape.batch / sequences;
-    if (shape.batch != sequences * sighting.folded_heads || shape.length != batch.valid.size(1)) {
-      sighting.foreign = shape;
-    }
+    const bool other_length = batch.any_length ? sighting.executions > 1 && shape.length != sighting.length
+                                               : shape.length != batch.valid.size(1);
+    if (shape.batch != sequences * sighting.folded_heads || other_length) sighting.foreign = shape;
+    sighting.length = shape.length;
+    sighting.input_length = batch.valid.size(1);
     if (std::isfinite(layer.row_sum_error) && layer.row_sum_error > layer.row_sum_tolerance()) {
       sighting.rows_sum_to_one = false;
     }
@@ -68,6 +72,15 @@ std::string ReasonOf(const Candidate& candidate, const std::vector<int64_t>& siz
                       " values, such as a gate's or a classifier's, of ", text);
 }
 
+// How the length of a candidate follows that of the input; the batches in which it did not run do not tell.
+std::optional<LengthRule> RuleOf(const std::vector<Sighting>& sightings) {
+  std::vector<std::pair<int64_t, int64_t>> seen;
+  for (const Sighting& sighting : sightings) {
+    if (sighting.executions > 0) seen.emplace_back(sighting.input_length, sighting.length);
+  }
+  return FindLengthRule(seen);
+}
+
 // Why a candidate is no site; empty if it is one. `cross_counts`: whether cross attention is told apart.
 std::string ReasonToSkip(const Candidate& candidate, const std::vector<Sighting>& sightings,
                          const RE2& pattern, bool cross_counts) {
@@ -85,6 +98,7 @@ std::string ReasonToSkip(const Candidate& candidate, const std::vector<Sighting>
     ran = ran || sighting.executions > 0;
   }
   if (!ran) return "it did not run on the inputs that were tried";
+  if (!RuleOf(sightings).has_value()) return "its length does not follow the input's";
   if (cross_counts && candidate.relation.relation == Relation::kCross) {
     return "it is cross attention: its keys are made of another sequence than its queries";
   }
@@ -182,7 +196,7 @@ absl::StatusOr<DiscoveredAttention> DiscoverAttention(const torch::jit::Module& 
   std::vector<std::vector<Sighting>> sightings(count);  // of each candidate, in each batch
   std::vector<std::vector<int32_t>> orders;             // of candidates, in each batch
   for (const WarmUpBatch& batch : batches) {
-    RecordingObserver observer(batch.valid);
+    RecordingObserver observer(batch.valid, batch.any_length);
     torch::jit::Stack stack{module._ivalue()};
     stack.insert(stack.end(), batch.inputs.begin(), batch.inputs.end());
     const auto outputs = plan.Run(std::move(stack), &observer);
@@ -219,6 +233,8 @@ absl::StatusOr<DiscoveredAttention> DiscoverAttention(const torch::jit::Module& 
     result.site_of[i] = site.index;
     result.depends_on_input = result.depends_on_input || candidate.loops_by_input;
     result.folded_heads[i] = static_cast<int32_t>(sighting.folded_heads);
+    const bool own_length = !batches.empty() && !batches.front().any_length;
+    result.site_lengths.push_back(own_length ? LengthRule{} : *RuleOf(sightings[i]));
     result.site_heads.push_back(static_cast<int32_t>(sighting.heads * sighting.folded_heads));
   }
   NameGroups(inlined.candidates, result);

@@ -53,7 +53,8 @@ absl::Status CheckNothingHidden(const std::vector<c10::Argument>& arguments, siz
 }  // namespace
 
 absl::StatusOr<std::vector<RunnerInput>> BindForwardInputs(const c10::FunctionSchema& schema,
-                                                           const std::vector<std::string>& names) {
+                                                           const std::vector<std::string>& names,
+                                                           const std::vector<ModelInput>& declared) {
   std::vector<RunnerInput> inputs;
   const std::vector<c10::Argument>& arguments = schema.arguments();
   for (size_t i = 1; i < arguments.size(); ++i) {
@@ -61,6 +62,12 @@ absl::StatusOr<std::vector<RunnerInput>> BindForwardInputs(const c10::FunctionSc
     const bool named = place < names.size();
     const std::string& name = named ? names[place] : arguments[i].name();
     const KnownInput* known = FindByName(name);
+    const auto form =
+        std::find_if(declared.begin(), declared.end(), [&](const ModelInput& d) { return d.name == name; });
+    if (named && form != declared.end()) {
+      inputs.push_back({name, known == nullptr ? InputRole::kOther : known->role, form->dtype, form->shape});
+      continue;
+    }
     if (!named && known == nullptr) {
       if (arguments[i].default_value().has_value()) {
         if (absl::Status status = CheckNothingHidden(arguments, i); !status.ok()) return status;
@@ -76,14 +83,16 @@ absl::StatusOr<std::vector<RunnerInput>> BindForwardInputs(const c10::FunctionSc
                        "\". Export a forward(input_ids, attention_mask, token_type_ids), or name the inputs "
                        "in manifest.yaml."));
     }
-    inputs.push_back({known->name, known->role});
+    RunnerInput& input = inputs.emplace_back();
+    input.name = known->name;
+    input.role = known->role;
   }
   if (names.size() > inputs.size()) {
     return absl::FailedPreconditionError(
         absl::StrCat("manifest.yaml names more inputs than the model takes. It names ", names.size(),
                      ", forward takes ", inputs.size(), ". Remove the last ones."));
   }
-  if (!HasRole(inputs, InputRole::kInputIds)) {
+  if (!TakesTensors(inputs) && !HasRole(inputs, InputRole::kInputIds)) {
     return absl::FailedPreconditionError(
         "The model's forward method takes no input_ids. Export a forward(input_ids, attention_mask).");
   }

@@ -16,8 +16,11 @@ namespace attribution::capture {
 // the schema; a name that says nothing is understood by its place: input_ids, attention_mask, token_type_ids.
 // Trailing arguments that have a default are left to it. FAILED_PRECONDITION for an argument that no request
 // can provide.
+//
+// An input in `declared`, known by its name, may be called anything and has its dtype and shape from there.
 absl::StatusOr<std::vector<RunnerInput>> BindForwardInputs(const c10::FunctionSchema& schema,
-                                                           const std::vector<std::string>& names);
+                                                           const std::vector<std::string>& names,
+                                                           const std::vector<ModelInput>& declared = {});
 
 }  // namespace attribution::capture
 

@@ -8,6 +8,7 @@
 #include <ATen/core/Tensor.h>
 #include <c10/core/Device.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -19,6 +20,7 @@
 #include "absl/status/statusor.h"
 #include "attribution/model_info.h"
 #include "server/capture/attention_observer.h"
+#include "server/capture/length_rule.h"
 
 namespace attribution::capture {
 
@@ -28,11 +30,37 @@ enum class InputRole { kInputIds, kAttentionMask, kTokenTypeIds, kOther };
 struct RunnerInput {
   std::string name;
   InputRole role = InputRole::kOther;
+  TensorDtype dtype = TensorDtype::kInt64;
+  std::vector<int64_t> shape = {-1, -1};  // -1 where free; dimension 0 is the batch
+
+  // Whether token sequences fill it; else a request sends it as a tensor.
+  bool takes_tokens() const {
+    return role != InputRole::kOther && dtype == TensorDtype::kInt64 && shape == std::vector<int64_t>{-1, -1};
+  }
 };
+
+// Whether some input of a model is not filled by token sequences.
+inline bool TakesTensors(const std::vector<RunnerInput>& inputs) {
+  for (const RunnerInput& input : inputs) {
+    if (!input.takes_tokens()) return true;
+  }
+  return false;
+}
+
+// Whether an input has a free dimension beside the batch. All of them have the same size, the input's length.
+inline bool HasFreeLength(const std::vector<RunnerInput>& inputs) {
+  for (const RunnerInput& input : inputs) {
+    for (size_t i = 1; i < input.shape.size(); ++i) {
+      if (input.shape[i] < 0) return true;
+    }
+  }
+  return false;
+}
 
 // Peak bytes of a forward pass above the resident model, fitted on runs at load for B sequences of padded
 // length S: B·S·per_token + B·S²·per_cell + fixed. Attention's own bytes (rollout, blocks of scores) are not
-// part of it.
+// part of it. S is the input's length; of a model whose inputs are all of fixed size it is the length of its
+// longest site, and per_cell is 0.
 struct ActivationCost {
   double bytes_per_token = 0;
   double bytes_per_cell = 0;  // masks [B, 1, S, S]; of a tapped model also its scores and probabilities
@@ -48,6 +76,7 @@ struct ModelDescription {
   bool layers_depend_on_input = false;     // an input may run other layers; [L] are the most of those tried
   bool one_sequence_at_a_time = false;     // its attention does not tell sequences apart
   std::vector<int32_t> site_heads;         // heads of each site
+  std::vector<LengthRule> site_lengths;    // positions of each site; absent: those of the input
   int32_t num_heads = 0;                   // the most of any site
   int64_t vocabulary_size = 0;             // 0: unknown
   int64_t token_type_vocabulary_size = 0;  // 0: unknown
@@ -55,6 +84,21 @@ struct ModelDescription {
   int64_t resident_bytes = 0;              // parameters and buffers
   c10::Device device = c10::Device(c10::kCPU);
   ActivationCost activation_cost;
+
+  bool takes_tensors() const { return TakesTensors(inputs); }
+
+  // Positions of a site's attention where the input has `input_length`.
+  int64_t LengthOf(int32_t site, int64_t input_length) const {
+    const auto index = static_cast<size_t>(site);
+    return index < site_lengths.size() ? site_lengths[index].LengthAt(input_length) : input_length;
+  }
+
+  // Positions of the longest site.
+  int64_t LongestLength(int64_t input_length) const {
+    int64_t longest = 0;
+    for (const AttentionSite& site : sites) longest = std::max(longest, LengthOf(site.index, input_length));
+    return longest;
+  }
 
   bool has_mask() const {
     for (const RunnerInput& input : inputs) {
@@ -66,10 +110,11 @@ struct ModelDescription {
 
 // What a bundle's manifest fixes about a model; everything has a default that is found in the graph.
 struct LoadOptions {
-  std::vector<std::string> input_names;                    // empty: the argument names of `forward`
-  std::string attention_layer_pattern;                     // RE2; sites that do not match are not attention
-  int64_t vocabulary_size = 0;                             // 0: from the embedding that input_ids reach
-  int64_t max_sequence_length = 0;                         // 0: from the position tables
+  std::vector<std::string> input_names;     // empty: the argument names of `forward`
+  std::vector<ModelInput> declared_inputs;  // those of which the manifest fixes dtype and shape
+  std::string attention_layer_pattern;      // RE2; sites that do not match are not attention
+  int64_t vocabulary_size = 0;              // 0: from the embedding that input_ids reach
+  int64_t max_sequence_length = 0;          // 0: from the position tables
   std::vector<std::pair<int64_t, int64_t>> warmup_shapes;  // (B, S); empty: two short ones
   c10::Device device = c10::Device(c10::kCPU);
 };
@@ -80,11 +125,11 @@ class ModelRunner {
 
   virtual const ModelDescription& description() const = 0;
 
-  // Runs the forward pass on `inputs`, [B, S] int64 each on any device, in the order of description().inputs,
-  // and shows every attention layer to `observer`. Stops after the last layer, or when the observer says so;
-  // both are OK. INTERNAL with the first line of the model's own error when it throws; INVALID_ARGUMENT for
-  // an index out of an embedding. RESOURCE_EXHAUSTED, OUT_OF_MEMORY, when memory runs out: known only on a
-  // thread with a memory::AllocationScope, because torch hides it otherwise.
+  // Runs the forward pass on `inputs`, of the dtypes and shapes of description().inputs and in their order,
+  // on any device, and shows every attention layer to `observer`. Stops after the last layer, or when the
+  // observer says so; both are OK. INTERNAL with the first line of the model's own error when it throws;
+  // INVALID_ARGUMENT for an index out of an embedding. RESOURCE_EXHAUSTED, OUT_OF_MEMORY, when memory runs
+  // out: known only on a thread with a memory::AllocationScope, because torch hides it otherwise.
   virtual absl::Status Run(const std::vector<at::Tensor>& inputs, AttentionObserver& observer) const = 0;
 };
 

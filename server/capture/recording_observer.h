@@ -26,8 +26,10 @@ struct RecordedLayer {
 
 class RecordingObserver : public AttentionObserver {
  public:
-  // `valid`: [B, S] bool on the CPU. Layers of other shapes are recorded without looking at their rows.
-  explicit RecordingObserver(at::Tensor valid) : valid_(std::move(valid)) {}
+  // `valid`: [B, S] bool on the CPU. Layers of other shapes are recorded without looking at their rows; with
+  // `any_length` only those of another batch are, and every position of another length than S counts.
+  explicit RecordingObserver(at::Tensor valid, bool any_length = false)
+      : valid_(std::move(valid)), any_length_(any_length) {}
 
   void OtherShape(int32_t site, at::IntArrayRef sizes) override { other_shapes_[site] = sizes.vec(); }
   bool BeginLayer(const LayerShape& shape) override;
@@ -42,6 +44,7 @@ class RecordingObserver : public AttentionObserver {
 
  private:
   at::Tensor valid_;
+  bool any_length_;
   std::mutex mutex_;  // of blocks that come at once
   std::map<int32_t, std::vector<int64_t>> other_shapes_;
   std::vector<RecordedLayer> layers_;  // the last one is guarded by mutex_ while rows come

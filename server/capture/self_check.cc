@@ -122,12 +122,12 @@ absl::StatusOr<std::vector<RecordedLayer>> CheckRewrittenGraph(
     const torch::jit::Stack& expected) {
   torch::jit::Stack stack{module._ivalue()};
   stack.insert(stack.end(), batch.inputs.begin(), batch.inputs.end());
-  RecordingObserver whole(batch.valid);
+  RecordingObserver whole(batch.valid, batch.any_length);
   const auto outputs = rewritten.Run(stack, &whole);
   if (!outputs.ok()) return outputs.status();
   if (absl::Status status = CompareOutputs(*outputs, expected, batch.valid); !status.ok()) return status;
   if (absl::Status status = CheckLayers(whole, sites, order); !status.ok()) return status;
-  RecordingObserver shortened(batch.valid);
+  RecordingObserver shortened(batch.valid, batch.any_length);
   const auto none = cut.Run(stack, &shortened);
   if (!none.ok()) return none.status();
   if (absl::Status status = CheckLayers(shortened, sites, order); !status.ok()) return status;

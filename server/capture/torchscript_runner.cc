@@ -20,7 +20,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "attribution/status_details.h"
-#include "server/capture/activation_cost.h"
 #include "server/capture/attention_discovery.h"
 #include "server/capture/forward_inputs.h"
 #include "server/capture/fuse_gelu.h"
@@ -28,6 +27,7 @@
 #include "server/capture/graph_plan.h"
 #include "server/capture/inlined_graph.h"
 #include "server/capture/input_limits.h"
+#include "server/capture/measured_cost.h"
 #include "server/capture/model_runner.h"
 #include "server/capture/returned_attention.h"
 #include "server/capture/rewrite_attention.h"
@@ -47,15 +47,6 @@ Stack StackOf(const torch::jit::Module& module, const std::vector<at::Tensor>& i
   stack.insert(stack.end(), inputs.begin(), inputs.end());
   return stack;
 }
-
-// Wants no layer: the forward pass runs as it would without us.
-class IndifferentObserver : public AttentionObserver {
- public:
-  bool BeginLayer(const LayerShape&) override { return false; }
-  void AddRows(int64_t, int64_t, const at::Tensor&) override {}
-  void EndSequence(int64_t) override {}
-  bool EndLayer() override { return true; }
-};
 
 class TorchScriptRunner : public ModelRunner {
  public:
@@ -99,10 +90,25 @@ struct Original {
 // So other ids are tried a few times before the model itself is blamed.
 constexpr uint64_t kAttempts = 4;
 
+// (B, S) of the batches to try. Lengths that differ by 16 tell the length of attention behind strides of 2, 4
+// and 8, the three between them how it rounds.
+std::vector<std::pair<int64_t, int64_t>> WarmUpShapes(const ModelDescription& description,
+                                                      const LoadOptions& options) {
+  if (!options.warmup_shapes.empty()) return options.warmup_shapes;
+  if (!description.takes_tensors()) return {{1, 8}, {2, 13}};
+  if (!HasFreeLength(description.inputs)) return {{1, 1}, {2, 1}};
+  return {{1, 8}, {2, 24}, {1, 17}, {1, 18}, {1, 19}};
+}
+
+int64_t ShortestLength(const std::vector<std::pair<int64_t, int64_t>>& shapes) {
+  int64_t shortest = shapes.front().second;
+  for (const auto& shape : shapes) shortest = std::min(shortest, shape.second);
+  return shortest;
+}
+
 absl::StatusOr<Original> RunOriginal(const torch::jit::Module& module, const GraphPlan& plan,
                                      const ModelDescription& description, const LoadOptions& options) {
-  std::vector<std::pair<int64_t, int64_t>> shapes = options.warmup_shapes;
-  if (shapes.empty()) shapes = {{1, 8}, {2, 13}};
+  const std::vector<std::pair<int64_t, int64_t>> shapes = WarmUpShapes(description, options);
   absl::Status failure;
   for (uint64_t seed = 0; seed < kAttempts; ++seed) {
     Original original;
@@ -122,21 +128,6 @@ absl::StatusOr<Original> RunOriginal(const torch::jit::Module& module, const Gra
   }
   return absl::FailedPreconditionError(
       absl::StrCat("The model does not run on the warm-up shapes. ", failure.message()));
-}
-
-absl::StatusOr<int64_t> PeakBytes(const TorchScriptRunner& runner, int64_t batch_size, int64_t length) {
-  const ModelDescription& description = runner.description();
-  absl::Status failure;
-  for (uint64_t seed = 0; seed < kAttempts; ++seed) {
-    const WarmUpBatch batch = MakeWarmUpBatch(description.inputs, batch_size, length,
-                                              description.vocabulary_size, seed, description.device);
-    memory::AllocationCounter counter;
-    IndifferentObserver observer;
-    const memory::AllocationScope scope(counter);
-    failure = runner.Run(batch.inputs, observer);
-    if (failure.ok()) return counter.peak_bytes();
-  }
-  return failure;
 }
 
 using StorageBytes = std::unordered_map<const c10::StorageImpl*, size_t>;
@@ -167,19 +158,6 @@ int64_t ResidentBytes(const torch::jit::Module& module, const torch::jit::Graph&
   int64_t bytes = 0;
   for (const auto& [storage, size] : storages) bytes += static_cast<int64_t>(size);
   return bytes;
-}
-
-// Eager attention holds scores, probabilities and a temporary of one layer together, [B, H, S, S] float32
-// each. On the short runs at load other tensors are larger and hide them.
-double LeastBytesPerCell(const ModelDescription& description) {
-  constexpr double kMatricesTogether = 3;
-  double matrices = 0;  // of one head, beside each other
-  for (size_t i = 0; i < description.sites.size(); ++i) {
-    const SiteKind kind = description.sites[i].kind;
-    if (kind == SiteKind::kTapped) matrices = std::max(matrices, kMatricesTogether * description.num_heads);
-    if (kind == SiteKind::kReturned) matrices += description.site_heads[i];
-  }
-  return matrices * sizeof(float);
 }
 
 // The graph promises blocks, shapes may not allow them.
@@ -219,10 +197,13 @@ absl::StatusOr<std::unique_ptr<ModelRunner>> Load(const std::string& path, const
   ModelDescription description;
   description.device = options.device;
   description.resident_bytes = ResidentBytes(module, *inlined.graph);
-  auto inputs = BindForwardInputs(module.get_method("forward").function().getSchema(), options.input_names);
+  auto inputs = BindForwardInputs(module.get_method("forward").function().getSchema(), options.input_names,
+                                  options.declared_inputs);
   if (!inputs.ok()) return inputs.status();
   description.inputs = *std::move(inputs);
-  const InputLimits limits = FindInputLimits(module, inlined, description.inputs, options.device);
+  const InputLimits limits = description.takes_tensors()
+                                 ? InputLimits{}
+                                 : FindInputLimits(module, inlined, description.inputs, options.device);
   description.vocabulary_size =
       options.vocabulary_size > 0 ? options.vocabulary_size : limits.vocabulary_size;
   description.max_sequence_length =
@@ -253,21 +234,19 @@ absl::StatusOr<std::unique_ptr<ModelRunner>> Load(const std::string& path, const
   description.execution_order = std::move(attention->execution_order);
   description.layers_depend_on_input = attention->depends_on_input;
   description.site_heads = std::move(attention->site_heads);
+  description.site_lengths = std::move(attention->site_lengths);
   std::optional<ReturnedAttention> returned;
-  if (description.sites.empty()) {
+  // Returned attention is known by its length, which must be that of the input.
+  if (description.sites.empty() && HasFreeLength(description.inputs)) {
     returned = TakeReturned(*original, options.attention_layer_pattern, description);
     if (returned.has_value()) plan = GraphPlan(inlined.as_written, "original");
   }
   for (const int32_t heads : description.site_heads)
     description.num_heads = std::max(description.num_heads, heads);
   auto unmeasured = std::make_unique<TorchScriptRunner>(module, plan, description, returned);
-  const auto cost =
-      FitActivationCost([&](int64_t batch, int64_t length) { return PeakBytes(*unmeasured, batch, length); },
-                        description.max_sequence_length);
+  const auto cost = MeasureActivationCost(*unmeasured, ShortestLength(WarmUpShapes(description, options)));
   if (!cost.ok()) return cost.status();
   description.activation_cost = *cost;
-  description.activation_cost.bytes_per_cell =
-      std::max(description.activation_cost.bytes_per_cell, LeastBytesPerCell(description));
   return std::make_unique<TorchScriptRunner>(std::move(module), std::move(plan), std::move(description),
                                              std::move(returned));
 }

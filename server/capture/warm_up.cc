@@ -5,10 +5,13 @@
 #include <algorithm>
 #include <random>
 
+#include "server/capture/tensor_warm_up.h"
+
 namespace attribution::capture {
 
 WarmUpBatch MakeWarmUpBatch(const std::vector<RunnerInput>& inputs, int64_t batch, int64_t length,
                             int64_t vocabulary_size, uint64_t seed, c10::Device device) {
+  if (TakesTensors(inputs)) return MakeTensorWarmUp(inputs, batch, length, vocabulary_size, seed, device);
   std::mt19937_64 random(seed);  // not torch's generator: loading a model must not disturb it
   std::uniform_int_distribution<int64_t> any_id(0, std::max<int64_t>(vocabulary_size, 2) - 1);
   const at::Tensor ids = at::empty({batch, length}, at::kLong);

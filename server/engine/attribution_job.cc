@@ -20,9 +20,9 @@ namespace attribution::engine {
 namespace {
 
 // Bytes that a waiting request holds, for the bound of the queue.
-int64_t BytesOf(const std::vector<TokenSequence>& sequences) {
-  size_t bytes = 0;
-  for (const TokenSequence& sequence : sequences) {
+int64_t BytesOf(const PreparedRequest& request) {
+  size_t bytes = request.tensors.has_value() ? request.tensors->bytes : 0;
+  for (const TokenSequence& sequence : request.sequences) {
     bytes += sequence.input_ids.size() * sizeof(int64_t) + sequence.attention_mask.size() * sizeof(int32_t) +
              sequence.token_type_ids.size() * sizeof(int64_t);
   }
@@ -75,7 +75,7 @@ absl::Status AttributionJob::AskAdmission() {
   request.plan = MakePlanRequest(*prepared_, services_.rows_in_work);
   request.deadline = context_.deadline;
   request.priority = context_.priority;
-  request.request_bytes = BytesOf(prepared_->sequences);
+  request.request_bytes = BytesOf(*prepared_);
   request.done = [self = shared_from_this()](absl::StatusOr<admission::Grant> grant) {
     self->OnAdmission(std::move(grant));
   };
@@ -133,8 +133,11 @@ absl::Status AttributionJob::ComputeChunk(const admission::Chunk& chunk) {
   const memory::AllocationScope scope(counter_);
 
   const std::vector<at::Tensor> inputs =
-      MakeChunkBatch(prepared_->sequences, chunk.first_sequence, chunk.num_sequences, chunk.padded_length,
-                     model.runner->description().inputs, model.manifest.pad_token_id.value_or(0));
+      prepared_->tensors.has_value()
+          ? MakeChunkBatch(*prepared_->tensors, chunk.first_sequence, chunk.num_sequences)
+          : MakeChunkBatch(prepared_->sequences, chunk.first_sequence, chunk.num_sequences,
+                           chunk.padded_length, model.runner->description().inputs,
+                           model.manifest.pad_token_id.value_or(0));
   if (!model.runner->description().layers_depend_on_input) return FoldChunk(*prepared_, chunk, inputs);
   auto own = WithLayersOfInput(*prepared_, inputs);
   return own.ok() ? FoldChunk(*own, chunk, inputs) : own.status();

@@ -45,4 +45,10 @@ std::vector<at::Tensor> MakeChunkBatch(const std::vector<TokenSequence>& sequenc
   return batch;
 }
 
+std::vector<at::Tensor> MakeChunkBatch(const TensorInputs& tensors, int64_t first, int64_t count) {
+  std::vector<at::Tensor> batch;
+  for (const at::Tensor& tensor : tensors.tensors) batch.push_back(tensor.narrow(0, first, count));
+  return batch;
+}
+
 }  // namespace attribution::engine

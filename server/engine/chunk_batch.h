@@ -9,6 +9,7 @@
 
 #include "attribution/request.h"
 #include "server/capture/model_runner.h"
+#include "server/engine/tensor_inputs.h"
 
 namespace attribution::engine {
 
@@ -18,6 +19,9 @@ namespace attribution::engine {
 std::vector<at::Tensor> MakeChunkBatch(const std::vector<TokenSequence>& sequences, int64_t first,
                                        int64_t count, int64_t padded_length,
                                        const std::vector<capture::RunnerInput>& inputs, int64_t pad_token_id);
+
+// Returns the same sequences of named tensors, which share the request's memory.
+std::vector<at::Tensor> MakeChunkBatch(const TensorInputs& tensors, int64_t first, int64_t count);
 
 }  // namespace attribution::engine
 

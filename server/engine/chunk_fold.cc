@@ -35,12 +35,13 @@ int32_t LastLayer(const PreparedRequest& request) {
   return std::max(request.options.end_layer, request.options.layer_idx);
 }
 
-// The positions of `sequence` that count.
-rollout::ValidPositions PositionsOf(const TokenSequence& sequence, bool include_padding,
+// The positions of a sequence that count.
+rollout::ValidPositions PositionsOf(const PreparedRequest& request, int64_t sequence,
                                     const at::TensorOptions& options) {
-  const auto length = static_cast<int64_t>(sequence.input_ids.size());
-  if (include_padding) return rollout::ValidPositions::Everywhere(sequence.attention_mask, length, options);
-  return {sequence.attention_mask, length, options};
+  const int64_t length = request.LengthOf(sequence);
+  const std::vector<int32_t>& mask = request.MaskOf(sequence);
+  if (request.options.include_padding) return rollout::ValidPositions::Everywhere(mask, length, options);
+  return {mask, length, options};
 }
 
 }  // namespace
@@ -59,9 +60,8 @@ ChunkFold::ChunkFold(const PreparedRequest& request, int64_t first, int64_t coun
   int64_t longest = 0;
   const bool alone = method == RolloutMethod::kSelectedRows;
   for (int64_t i = 0; i < count; ++i) {
-    folds_.emplace_back(request.options,
-                        PositionsOf(request.sequences[first + i], request.options.include_padding, options),
-                        options, alone ? std::optional(RowsOf(i)) : std::nullopt);
+    folds_.emplace_back(request.options, PositionsOf(request, first + i, options), options,
+                        alone ? std::optional(RowsOf(i)) : std::nullopt);
     longest = std::max(longest, folds_.back().valid().length());
   }
   padded_length_ = longest;
@@ -72,7 +72,7 @@ bool ChunkFold::BeginLayer(const capture::LayerShape& shape) {
   if (!status_.ok()) return false;
   const std::vector<int32_t>& order = request_.layers.execution_order();
   if (executions_ == order.size() || order[executions_] != shape.site ||
-      shape.batch != static_cast<int64_t>(folds_.size()) || shape.length < padded_length_) {
+      shape.batch != static_cast<int64_t>(folds_.size()) || !HasExpectedLength(shape)) {
     status_ = AttentionChanged();
     return false;
   }
@@ -92,6 +92,13 @@ bool ChunkFold::BeginLayer(const capture::LayerShape& shape) {
   return true;
 }
 
+// Token models may pad further by themselves; the length of other models was predicted.
+bool ChunkFold::HasExpectedLength(const capture::LayerShape& shape) const {
+  if (!request_.tensors.has_value()) return shape.length >= padded_length_;
+  return shape.length ==
+         request_.model->runner->description().LengthOf(shape.site, request_.tensors->input_length);
+}
+
 // Makes room for the chosen rows of the layer that begins. It is output, not the attention's own memory.
 void ChunkFold::KeepLayer() {
   for (size_t i = 0; i < folds_.size(); ++i) {
@@ -102,9 +109,8 @@ void ChunkFold::KeepLayer() {
 
 // The rows of sequence `i` of the chunk that are sent.
 std::vector<rollout::RowRun> ChunkFold::RowsOf(int64_t i) const {
-  const TokenSequence& sequence = request_.sequences[first_sequence_ + i];
-  return rollout::SelectRows(request_.output.rows, sequence.attention_mask,
-                             static_cast<int64_t>(sequence.input_ids.size()));
+  const int64_t sequence = first_sequence_ + i;
+  return rollout::SelectRows(request_.output.rows, request_.MaskOf(sequence), request_.LengthOf(sequence));
 }
 
 void ChunkFold::AddRows(int64_t sequence, int64_t first_row, const at::Tensor& probabilities) {

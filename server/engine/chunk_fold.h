@@ -60,6 +60,7 @@ class ChunkFold : public capture::AttentionObserver {
 
  private:
   absl::Status AttentionChanged() const;
+  bool HasExpectedLength(const capture::LayerShape& shape) const;
   void KeepLayer();
   std::vector<rollout::RowRun> RowsOf(int64_t i) const;
 

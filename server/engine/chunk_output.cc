@@ -41,8 +41,8 @@ void TellMatrices(const PreparedRequest& request, int32_t sequence, const rollou
   header.encoding = request.output.encoding;
   if (request.output.rollout_matrix) {
     header.kind = MatrixKind::kRollout;
-    const std::vector<rollout::RowRun> rows = rollout::SelectRows(
-        request.output.rows, request.sequences[sequence].attention_mask, fold.valid().length());
+    const std::vector<rollout::RowRun> rows =
+        rollout::SelectRows(request.output.rows, request.MaskOf(sequence), fold.valid().length());
     const auto cut = method == RolloutMethod::kSelectedRows ? rollout::CutChosenRows : rollout::CutRows;
     cut(fold.rollout(), rows, header, emit);
     if (IsCorrected(request)) {

@@ -1,5 +1,6 @@
 #include "server/engine/plan_request.h"
 
+#include <algorithm>
 #include <optional>
 
 #include "server/rollout/fold_rules.h"
@@ -36,6 +37,18 @@ std::optional<admission::RowsAlone> RowsAloneOf(const PreparedRequest& request) 
                               .keeps_layers = !rollout::RulesOf(options.preset).later_layer_on_the_right};
 }
 
+// The planner counts in positions of attention; the activations were measured by the length of the input, of
+// fixed inputs by the longest site. Where the attention is shorter, each of its positions stands for more.
+void CountByAttentionLength(const TensorInputs& tensors, const capture::ModelDescription& description,
+                            admission::ModelCost& cost) {
+  const int64_t measured =
+      capture::HasFreeLength(description.inputs) ? tensors.input_length : description.LongestLength(1);
+  const double ratio =
+      std::max(1.0, static_cast<double>(measured) / static_cast<double>(tensors.attention_length));
+  cost.bytes_per_token *= ratio;
+  cost.bytes_per_cell *= ratio * ratio;
+}
+
 }  // namespace
 
 admission::PlanRequest MakePlanRequest(const PreparedRequest& request, int64_t rows_in_work) {
@@ -54,9 +67,8 @@ admission::PlanRequest MakePlanRequest(const PreparedRequest& request, int64_t r
   plan.output.top_cells = request.output.top_k;
   plan.output.corrected = IsCorrected(request);
   plan.output.uniform_rollout = request.options.causal_correction == CausalCorrection::kUniformRatio;
-  for (const TokenSequence& sequence : request.sequences) {
-    plan.lengths.push_back(static_cast<int64_t>(sequence.input_ids.size()));
-  }
+  for (int64_t i = 0; i < request.num_sequences(); ++i) plan.lengths.push_back(request.LengthOf(i));
+  if (request.tensors.has_value()) CountByAttentionLength(*request.tensors, description, plan.cost);
   plan.equal_lengths_only = !description.has_mask();
   // What one sequence runs must not depend on those beside it.
   plan.max_chunk_size = description.layers_depend_on_input || description.one_sequence_at_a_time

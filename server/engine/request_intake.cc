@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "attribution/status_details.h"
+#include "server/engine/tensor_request.h"
 #include "server/engine/token_validation.h"
 #include "server/rollout/rollout_options.h"
 
@@ -39,24 +40,24 @@ absl::Status CheckOutput(const OutputSelection& output) {
 
 // Whether every index is a valid position of every sequence. Looks at each position once, however often it
 // is named.
-absl::Status CheckRowIndices(const std::vector<int32_t>& indices,
-                             const std::vector<TokenSequence>& sequences) {
-  const auto length = [](const TokenSequence& sequence) { return sequence.input_ids.size(); };
-  const auto shortest = std::min_element(sequences.begin(), sequences.end(),
-                                         [&](const auto& a, const auto& b) { return length(a) < length(b); });
-  std::vector<bool> seen(length(*shortest), false);
+absl::Status CheckRowIndices(const std::vector<int32_t>& indices, const PreparedRequest& request) {
+  int64_t shortest = 0;
+  for (int64_t b = 1; b < request.num_sequences(); ++b) {
+    if (request.LengthOf(b) < request.LengthOf(shortest)) shortest = b;
+  }
+  std::vector<bool> seen(request.LengthOf(shortest), false);
   for (size_t i = 0; i < indices.size(); ++i) {
     const int32_t row = indices[i];
     const auto field = [i] { return absl::StrCat("output.rows.indices[", i, "]"); };
     if (row < 0 || static_cast<size_t>(row) >= seen.size()) {
-      return InvalidField(field(), absl::StrCat("Row index out of range. It is ", row, ", and sequence ",
-                                                shortest - sequences.begin(), " has ", seen.size(),
-                                                " positions. Choose one in [0, ", seen.size(), ")."));
+      return InvalidField(
+          field(), absl::StrCat("Row index out of range. It is ", row, ", and sequence ", shortest, " has ",
+                                seen.size(), " positions. Choose one in [0, ", seen.size(), ")."));
     }
     if (seen[row]) continue;
     seen[row] = true;
-    for (size_t b = 0; b < sequences.size(); ++b) {
-      const std::vector<int32_t>& mask = sequences[b].attention_mask;
+    for (int64_t b = 0; b < request.num_sequences(); ++b) {
+      const std::vector<int32_t>& mask = request.MaskOf(b);
       if (mask.empty() || mask[row] != 0) continue;
       return InvalidField(field(),
                           absl::StrCat("Row index at a masked position. Position ", row, " of sequence ", b,
@@ -158,8 +159,15 @@ absl::StatusOr<Sequences> SequencesOf(AttributionInput input, const ResidentMode
     if (!sequences.ok()) return sequences.status();
     return Sequences{*std::move(sequences), "text"};
   }
-  if (std::holds_alternative<TensorBatch>(input)) return NotBuilt("tensors", "Attributing named tensors");
-  return InvalidField("input", "The request has no input. Set tokens or text.");
+  if (auto* tensors = std::get_if<TensorBatch>(&input)) {
+    const capture::ModelDescription& description = model.runner->description();
+    auto sequences = ReadTokens(std::move(*tensors), description.inputs,
+                                {limits.max_sequences, max_length, description.vocabulary_size,
+                                 description.token_type_vocabulary_size});
+    if (!sequences.ok()) return sequences.status();
+    return Sequences{*std::move(sequences), "tensors"};
+  }
+  return InvalidField("input", "The request has no input. Set tokens, text or tensors.");
 }
 
 // Pads every sequence on the right to the longest: what include_padding computes over.
@@ -186,7 +194,39 @@ absl::Status PadToLongest(const ResidentModel& model, std::vector<TokenSequence>
   return absl::OkStatus();
 }
 
+// Checks the input and puts it into `prepared`, whose model, options and layers are known.
+absl::Status TakeInput(AttributionInput input, const RequestLimits& limits, PreparedRequest& prepared) {
+  const ResidentModel& model = *prepared.model;
+  const capture::ModelDescription& description = model.runner->description();
+  const TokenRanges ranges = RangesOf(description, limits);
+  if (description.takes_tensors()) {
+    auto tensors = PrepareTensors(std::move(input), model, prepared.layers,
+                                  {limits.max_sequences, ranges.max_length, description.vocabulary_size,
+                                   description.token_type_vocabulary_size},
+                                  limits.max_sequence_length);
+    if (tensors.ok()) prepared.tensors = *std::move(tensors);
+    return tensors.status();
+  }
+  auto read = SequencesOf(std::move(input), model, limits, ranges.max_length);
+  if (!read.ok()) return read.status();
+  if (absl::Status status = ValidateSequences(read->sequences, ranges, read->input); !status.ok())
+    return status;
+  prepared.sequences = std::move(read->sequences);
+  return prepared.options.include_padding ? PadToLongest(model, prepared.sequences) : absl::OkStatus();
+}
+
 }  // namespace
+
+int64_t PreparedRequest::LengthOf(int64_t sequence) const {
+  return tensors.has_value() ? tensors->attention_length
+                             : static_cast<int64_t>(sequences[sequence].input_ids.size());
+}
+
+const std::vector<int32_t>& PreparedRequest::MaskOf(int64_t sequence) const {
+  static const std::vector<int32_t> all_valid;
+  if (!tensors.has_value()) return sequences[sequence].attention_mask;
+  return tensors->masks.empty() ? all_valid : tensors->masks[sequence];
+}
 
 absl::StatusOr<PreparedRequest> PrepareRequest(AttributionRequest request, const RequestLimits& limits,
                                                std::shared_ptr<const ResidentModel> model) {
@@ -202,19 +242,15 @@ absl::StatusOr<PreparedRequest> PrepareRequest(AttributionRequest request, const
     options->chunk_policy = limits.default_chunk_policy;
   if (absl::Status status = CheckOutput(request.output); !status.ok()) return status;
 
-  const TokenRanges ranges = RangesOf(description, limits);
-  auto input = SequencesOf(std::move(request.input), *model, limits, ranges.max_length);
-  if (!input.ok()) return input.status();
-  if (absl::Status status = ValidateSequences(input->sequences, ranges, input->input); !status.ok())
+  PreparedRequest prepared{
+      std::move(model), {}, *std::move(options), std::move(request.output), *std::move(layers)};
+  if (absl::Status status = TakeInput(std::move(request.input), limits, prepared); !status.ok())
     return status;
-  if (options->include_padding) {
-    if (absl::Status status = PadToLongest(*model, input->sequences); !status.ok()) return status;
-  }
-  if (absl::Status status = CheckRowIndices(request.output.rows.indices, input->sequences); !status.ok())
+  if (absl::Status status = CheckRowIndices(prepared.output.rows.indices, prepared); !status.ok())
     return status;
-  SortOnce(request.output.rows.indices);
-  return PreparedRequest{std::move(model),          std::move(input->sequences), *std::move(options),
-                         std::move(request.output), *std::move(layers),          std::move(request.options)};
+  SortOnce(prepared.output.rows.indices);
+  prepared.asked_options = std::move(request.options);
+  return prepared;
 }
 
 }  // namespace attribution::engine

@@ -6,11 +6,13 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "attribution/request.h"
 #include "server/engine/layer_selection.h"
+#include "server/engine/tensor_inputs.h"
 #include "server/models/resident_model.h"
 
 namespace attribution::engine {
@@ -25,11 +27,19 @@ struct RequestLimits {
 // A request that can run: every id, mask, layer number and pattern has been checked against the model.
 struct PreparedRequest {
   std::shared_ptr<const models::ResidentModel> model;
-  std::vector<TokenSequence> sequences;
+  std::vector<TokenSequence> sequences;  // none if the model takes tensors
   ResolvedOptions options;
   OutputSelection output;  // row indices ascending, each once
   LayerSelection layers;
   AttributionOptions asked_options = {};  // before they were resolved
+  std::optional<TensorInputs> tensors{};  // of a model that takes tensors
+
+  int64_t num_sequences() const {
+    return tensors.has_value() ? tensors->sequences : static_cast<int64_t>(sequences.size());
+  }
+  // Positions of the attention of a sequence, and which of them are valid; an empty mask: all.
+  int64_t LengthOf(int64_t sequence) const;
+  const std::vector<int32_t>& MaskOf(int64_t sequence) const;
 };
 
 // Whether a corrected rollout is told beside the plain one.

@@ -29,6 +29,7 @@ absl::StatusOr<Manifest> ReadManifest(const std::filesystem::path& path) {
 capture::LoadOptions LoadOptionsOf(const Manifest& manifest, c10::Device device) {
   capture::LoadOptions options;
   options.input_names = manifest.inputs;
+  options.declared_inputs = manifest.declared_inputs;
   options.attention_layer_pattern = manifest.attention_layer_pattern;
   options.vocabulary_size = manifest.vocabulary_size;
   options.max_sequence_length = manifest.max_sequence_length;
@@ -37,9 +38,25 @@ capture::LoadOptions LoadOptionsOf(const Manifest& manifest, c10::Device device)
   return options;
 }
 
+// Whether the patches are positions of the attention. Of attention whose length follows the input's only a
+// request could tell.
+absl::Status CheckPatchGrid(const PatchGrid& grid, const capture::ModelDescription& description) {
+  const bool fixed = !capture::HasFreeLength(description.inputs);
+  const int64_t end = int64_t{grid.rows} * grid.columns + grid.first_position;
+  const int64_t length = description.LongestLength(1);
+  if (!fixed || description.sites.empty() || end <= length) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("The patch grid does not fit the attention. ", grid.rows, " x ", grid.columns,
+                   " patches from position ", grid.first_position, " need ", end,
+                   " positions; the attention has ", length, ". Correct patch_grid."));
+}
+
 // Compares what loading found with what the exporter wrote. A model without attention loads: its requests say
 // so.
 absl::Status CheckAgainstManifest(const Manifest& manifest, const capture::ModelDescription& description) {
+  if (manifest.patch_grid.has_value()) {
+    if (absl::Status status = CheckPatchGrid(*manifest.patch_grid, description); !status.ok()) return status;
+  }
   const int64_t seen = static_cast<int64_t>(description.execution_order.size());
   if (manifest.num_layers == 0 || !manifest.attention_layer_pattern.empty() || seen == 0)
     return absl::OkStatus();

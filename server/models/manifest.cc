@@ -9,15 +9,15 @@
 #include <array>
 #include <exception>
 #include <iterator>
-#include <limits>
 #include <set>
 #include <sstream>
 
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "server/models/manifest_inputs.h"
+#include "server/models/manifest_values.h"
 #include "server/text/nearest_name.h"
 
 namespace attribution::models {
@@ -28,38 +28,6 @@ constexpr size_t kMaxInputs = 64;
 constexpr size_t kMaxWarmupShapes = 16;
 // Warm-up runs the model twice a shape: what it may cost is bounded, whatever the file says.
 constexpr int64_t kMaxWarmupTokens = 65536;
-constexpr int64_t kMaxInt64 = std::numeric_limits<int64_t>::max();
-
-absl::Status Error(const YAML::Mark& mark, absl::string_view text) {
-  const std::string line = mark.is_null() ? "" : absl::StrCat(" line ", mark.line + 1);
-  return absl::FailedPreconditionError(
-      absl::StrCat("The manifest is not valid.", line, line.empty() ? " " : ": ", text));
-}
-
-absl::Status Error(const YAML::Node& node, absl::string_view key, absl::string_view text) {
-  return Error(node.Mark(), absl::StrCat("`", key, "` ", text));
-}
-
-// Reads a whole number in [least, most] into `value`.
-absl::Status ReadInteger(const YAML::Node& node, absl::string_view key, int64_t least, int64_t most,
-                         int64_t* value) {
-  const bool plain = node.IsScalar() && node.Tag() != "!";  // yaml-cpp tags a quoted scalar with `!`
-  int64_t number = 0;
-  if (!plain || !absl::SimpleAtoi(node.Scalar(), &number)) return Error(node, key, "must be a whole number.");
-  if (number < least || number > most) {
-    const std::string range =
-        most == kMaxInt64 ? absl::StrCat("at least ", least) : absl::StrCat("in [", least, ", ", most, "]");
-    return Error(node, key, absl::StrCat("must be ", range, ", it is ", number, "."));
-  }
-  *value = number;
-  return absl::OkStatus();
-}
-
-absl::Status ReadText(const YAML::Node& node, absl::string_view key, std::string* value) {
-  if (!node.IsScalar()) return Error(node, key, "must be text.");
-  *value = node.Scalar();
-  return absl::OkStatus();
-}
 
 absl::Status ReadFrozen(const YAML::Node& node, absl::string_view key, Manifest& manifest) {
   const bool plain = node.IsScalar() && node.Tag() != "!";
@@ -99,7 +67,14 @@ absl::Status ReadInputs(const YAML::Node& node, absl::string_view key, Manifest&
   }
   for (const YAML::Node& entry : node) {
     std::string name;
-    if (absl::Status status = ReadText(entry, key, &name); !status.ok()) return status;
+    if (entry.IsMap()) {
+      absl::StatusOr<ModelInput> input = ReadDeclaredInput(entry, key);
+      if (!input.ok()) return input.status();
+      name = input->name;
+      manifest.declared_inputs.push_back(*std::move(input));
+    } else if (absl::Status status = ReadText(entry, key, &name); !status.ok()) {
+      return status;
+    }
     if (!IsIdentifier(name)) return Error(entry, key, "must hold names of letters, digits and '_'.");
     if (std::find(manifest.inputs.begin(), manifest.inputs.end(), name) != manifest.inputs.end()) {
       return Error(entry, key, absl::StrCat("names \"", name, "\" twice."));
@@ -153,6 +128,12 @@ absl::Status ReadCountKey(const YAML::Node& node, absl::string_view key, Manifes
   return ReadInteger(node, key, 1, kMaxInt64, &(manifest.*member));
 }
 
+absl::Status ReadPatchGridKey(const YAML::Node& node, absl::string_view key, Manifest& manifest) {
+  absl::StatusOr<PatchGrid> grid = ReadPatchGrid(node, key);
+  if (grid.ok()) manifest.patch_grid = *grid;
+  return grid.status();
+}
+
 struct Key {
   const char* name;
   absl::Status (*read)(const YAML::Node& node, absl::string_view key, Manifest& manifest);
@@ -166,6 +147,7 @@ constexpr std::array kKeys = {
     Key{"dtype", ReadTextKey<&Manifest::dtype>},
     Key{"frozen", ReadFrozen},
     Key{"inputs", ReadInputs},
+    Key{"patch_grid", ReadPatchGridKey},
     Key{"vocabulary_size", ReadCountKey<&Manifest::vocabulary_size>},
     Key{"max_sequence_length", ReadCountKey<&Manifest::max_sequence_length>},
     Key{"pad_token_id", ReadPadTokenId},

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "attribution/model_info.h"
 
 namespace attribution::models {
 
@@ -27,9 +28,11 @@ struct Manifest {
   std::string attention;  // form that was traced, such as `sdpa`; for people
   std::string dtype;      // of the weights, such as `float32`; for people
   bool frozen = false;    // weights are constants of the graph and its modules have no paths; for people
-  std::vector<std::string> inputs;  // of `forward`, in order; empty: its own argument names
-  int64_t vocabulary_size = 0;      // 0: from the embedding that the ids reach
-  int64_t max_sequence_length = 0;  // in tokens; 0: from the position tables
+  std::vector<std::string> inputs;          // of `forward`, in order; empty: its own argument names
+  std::vector<ModelInput> declared_inputs;  // those of `inputs` that are given with dtype and shape
+  std::optional<PatchGrid> patch_grid;      // of a vision model
+  int64_t vocabulary_size = 0;              // 0: from the embedding that the ids reach
+  int64_t max_sequence_length = 0;          // in tokens; 0: from the position tables
   std::optional<int64_t> pad_token_id;
   int64_t num_layers = 0;               // attention layers of one forward pass; 0: not checked
   int64_t num_heads = 0;                // 0: unknown

@@ -17,8 +17,9 @@ ModelInfo ResidentModel::info() const {
   info.vocabulary_size = description.vocabulary_size;
   info.max_sequence_length = description.max_sequence_length;
   for (const capture::RunnerInput& input : description.inputs) {
-    info.inputs.push_back(ModelInput{input.name, TensorDtype::kInt64, {-1, -1}});
+    info.inputs.push_back(ModelInput{input.name, input.dtype, input.shape});
   }
+  info.patch_grid = manifest.patch_grid;
   info.has_tokenizer = tokenizer != nullptr;
   info.sites = description.sites;
   info.skipped = description.skipped;

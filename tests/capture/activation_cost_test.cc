@@ -101,5 +101,27 @@ TEST(ActivationCostTest, ModelThatNeverRunsGivesItsError) {
   EXPECT_EQ(FitActivationCost(peak, /*max_length=*/0).status(), absl::InternalError("the model threw"));
 }
 
+// Of two moments the one that grows faster is the smaller in small batches.
+TEST(ActivationCostTest, OfFixedSizeLiesBelowNoBatch) {
+  const auto peak = [](int64_t batch) -> absl::StatusOr<int64_t> {
+    return std::max(batch * 1000 + 90000, batch * 7000);
+  };
+  const auto cost = FitActivationCostOfFixedSize(peak, /*length=*/17);
+  ASSERT_TRUE(cost.ok());
+  EXPECT_EQ(cost->bytes_per_cell, 0);
+  for (const int64_t batch : {1, 2, 8, 15, 64, 4096}) {
+    const double predicted = static_cast<double>(batch * 17) * cost->bytes_per_token + cost->fixed_bytes;
+    EXPECT_GE(predicted, static_cast<double>(*peak(batch)) * (1 - 1e-12)) << batch;
+  }
+}
+
+TEST(ActivationCostTest, OfFixedSizeIsExactWithoutFixedBytes) {
+  const auto cost =
+      FitActivationCostOfFixedSize([](int64_t batch) -> absl::StatusOr<int64_t> { return batch * 3400; }, 17);
+  ASSERT_TRUE(cost.ok());
+  EXPECT_NEAR(cost->bytes_per_token, 200, 1e-9);
+  EXPECT_NEAR(cost->fixed_bytes, 0, 1e-9);
+}
+
 }  // namespace
 }  // namespace attribution::capture

@@ -56,6 +56,14 @@ TEST(QueryFlagsTest, RefusesWordsAsIds) {
   EXPECT_EQ(ExitCodeOf(Request(flags).status()), kExitUsage);
 }
 
+TEST(QueryFlagsTest, RefusesWhatIsNoTensor) {
+  QueryFlags flags;
+  for (const char* tensor : {"pixel_values", "=x.npy", "pixel_values=", "x=not-there.npy"}) {
+    flags.tensors = {tensor};
+    EXPECT_EQ(ExitCodeOf(Request(flags).status()), kExitUsage) << tensor;
+  }
+}
+
 TEST(QueryFlagsTest, ReadsALineATextFromStandardInput) {
   const auto request = Request(QueryFlags(), "one\r\n\n two \n");
   ASSERT_TRUE(request.ok());

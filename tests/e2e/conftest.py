@@ -102,6 +102,26 @@ def architecture_server(
         assert process.terminate() == 0, process.log()
 
 
+@pytest.fixture(scope="session")
+def tensor_repository() -> Path:
+    """A repository with the models of tests/fixtures/tensor_models.py."""
+    repository = BUILD / "fixtures-tensors"
+    make_models.ensure_tensor_models(repository)
+    return repository
+
+
+@pytest.fixture(scope="session")
+def tensor_server(
+    binaries: programs.Binaries, tensor_repository: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[programs.ServerProcess]:
+    """One server for all models that take tensors."""
+    directory = tmp_path_factory.mktemp("tensors")
+    with programs.ServerProcess(binaries.server, tensor_repository, directory, "--max-sequences", "64") as process:
+        process.wait_until_serving()
+        yield process
+        assert process.terminate() == 0, process.log()
+
+
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
     """Runs torch with one thread: more would only wait for each other over tiny tensors, on a busy machine for long."""

@@ -3,7 +3,7 @@
 import calls
 import grpc
 import pytest
-from attribution.v1 import attribution_service_pb2, input_pb2, model_service_pb2
+from attribution.v1 import attribution_service_pb2, model_service_pb2
 
 
 def assert_unimplemented(found: calls.Failure, name: str) -> None:
@@ -12,16 +12,6 @@ def assert_unimplemented(found: calls.Failure, name: str) -> None:
     assert found.error_info is not None
 
 
-def test_tensor_input(server):
-    message = calls.request(
-        "minilm-sdpa",
-        tensors={
-            "tensors": [
-                {"name": "pixel_values", "dtype": input_pb2.TENSOR_DTYPE_FLOAT32, "shape": [1], "data": bytes(4)}
-            ]
-        },
-    )
-    assert_unimplemented(calls.failed_attribute(server, message), "tensors")
 
 
 @pytest.mark.parametrize("method", ("Estimate", "Rollout", "LoadModel", "UnloadModel"))

@@ -210,12 +210,6 @@ TEST(RequestIntakeTest, LayerMatricesNeedTheHeadInEveryLayer) {
   ExpectInvalid(PrepareRequest(request, {}, model).status(), "options.head", "layer 1 has 2 heads");
 }
 
-TEST(RequestIntakeTest, NamedTensorsAreNotBuilt) {
-  AttributionRequest request = Request();
-  request.input = TensorBatch{};
-  ExpectNotBuilt(ErrorOf(request), "tensors");
-}
-
 TEST(RequestIntakeTest, PresetsSetTheirParameters) {
   AttributionRequest request = Request();
   request.options.preset = Preset::kChefer2021;

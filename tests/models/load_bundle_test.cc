@@ -23,6 +23,14 @@ using ::testing::Pair;
 // Of the three bytes `abc`, from FIPS 180-2.
 const char kSha256OfAbc[] = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
+// Images of a fixed size that become `positions`.
+capture::ModelDescription ImageModel(int64_t positions) {
+  capture::ModelDescription description = ThreeLayers();
+  description.inputs = {{"pixel_values", capture::InputRole::kOther, TensorDtype::kFloat32, {-1, 3, 8, 8}}};
+  description.site_lengths = {capture::LengthRule{.slope = 0, .offset = positions}};
+  return description;
+}
+
 class LoadBundleTest : public ::testing::Test {
  protected:
   LoadBundleTest() { directory_.Write("m/7/model.pt", "abc"); }
@@ -100,6 +108,36 @@ TEST_F(LoadBundleTest, ManifestReachesTheLoader) {
   EXPECT_EQ(options.attention_layer_pattern, "x");
   EXPECT_THAT(options.warmup_shapes, ElementsAre(Pair(1, 8), Pair(2, 13)));
   EXPECT_TRUE(options.device.is_cpu());
+}
+
+TEST_F(LoadBundleTest, DeclaredInputsReachTheLoaderAndInfo) {
+  WriteManifest("inputs: [{name: pixel_values, dtype: float32, shape: [-1, 3, 8, 8]}]\n");
+  std::vector<ModelInput> declared;
+  const auto model = Load([&](const std::string&, const capture::LoadOptions& given) {
+    declared = given.declared_inputs;
+    return std::make_unique<FakeRunner>(ImageModel(17));
+  });
+  ASSERT_TRUE(model.ok()) << model.status();
+  ASSERT_EQ(declared.size(), 1u);
+  EXPECT_EQ(declared[0].name, "pixel_values");
+  EXPECT_EQ((*model)->info().inputs.at(0).dtype, TensorDtype::kFloat32);
+  EXPECT_THAT((*model)->info().inputs.at(0).shape, ElementsAre(-1, 3, 8, 8));
+  EXPECT_EQ((*model)->info().patch_grid, std::nullopt);
+}
+
+TEST_F(LoadBundleTest, PatchGridMustFitTheAttention) {
+  WriteManifest("patch_grid: {rows: 4, columns: 4, first_position: 1}\n");
+  const auto load = [](int64_t positions) {
+    return [positions](const std::string&, const capture::LoadOptions&) {
+      return std::make_unique<FakeRunner>(ImageModel(positions));
+    };
+  };
+  const auto model = Load(load(17));
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_EQ((*model)->info().patch_grid, (PatchGrid{4, 4, 1}));
+  EXPECT_EQ(Failure(load(16)),
+            "The patch grid does not fit the attention. 4 x 4 patches from position 1 need 17 positions; the "
+            "attention has 16. Correct patch_grid.");
 }
 
 TEST_F(LoadBundleTest, MatchingSha256Loads) {

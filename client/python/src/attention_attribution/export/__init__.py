@@ -2,8 +2,8 @@
 
 A bundle is the directory `<repository>/<name>/<integer version>/` with these files:
 
-    model.pt         TorchScript. `forward` takes the inputs of the manifest, each an int64 tensor [B, S], and
-                     returns the last hidden state [B, S, D].
+    model.pt         TorchScript. `forward` takes the inputs of the manifest, each an int64 tensor [B, S] unless it
+                     is declared otherwise, and returns the last hidden state [B, S, D].
     manifest.yaml    What the server has to know about model.pt; keys below.
     tokenizer.xml    The tokenizer as an OpenVINO graph: special tokens on, padding and truncation off. Absent, with
     tokenizer.bin    the other two tokenizer files, if the model folder has no tokenizer.
@@ -19,7 +19,9 @@ Keys of manifest.yaml:
     frozen                   whether the weights are constants of the graph; attention modules then have no paths and
                              are numbered `site.0`, `site.1`, ...
     inputs                   names of forward's arguments in order: input_ids, then attention_mask and
-                             token_type_ids where the model takes them
+                             token_type_ids where the model takes them; of a model of images a mapping
+                             {name: pixel_values, dtype, shape}, -1 for the batch
+    patch_grid               {rows, columns, first_position} of the patches of an image among the positions
     vocabulary_size          ids are in [0, vocabulary_size)
     max_sequence_length      longest sequence in tokens; absent if the model sets no bound
     pad_token_id             id that fills the right of shorter sequences

@@ -45,10 +45,12 @@ def export_model(
     """
     from . import tokenizer as tokenizer_files
     from .loading import load_model
+    from .vision import takes_pixels
 
     name_of(output)
     model = load_model(folder, attention, dtype)
     progress(f"loaded {type(model).__name__} from {folder}")
+    with_tokenizer = with_tokenizer and not takes_pixels(model)
     tokenizer = tokenizer_files.load(folder) if with_tokenizer else None
     if with_tokenizer and tokenizer is None:
         progress("no tokenizer in the folder: the bundle takes token ids only")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from . import tokenizer as tokenizer_files
-from . import tracing
+from . import tracing, vision
 
 FORMAT_VERSION = 1
 WARMUP_SHAPES = [[1, 8], [2, 13]]
@@ -52,18 +52,15 @@ def build(
         "attention": attention,
         "dtype": dtype,
         "frozen": frozen,
-        "inputs": tracing.input_names(model),
-        "vocabulary_size": tracing.vocabulary_size(model),
+        **(_image_keys(model) if vision.takes_pixels(model) else _token_keys(model, tokenizer, longest)),
     }
-    if longest is not None:
-        manifest["max_sequence_length"] = longest
-    manifest["pad_token_id"] = pad_token_id(model, tokenizer)
     for key, attribute in (("num_layers", "num_hidden_layers"), ("num_heads", "num_attention_heads")):
         value = getattr(model.config, attribute, None)
         if isinstance(value, int):
             manifest[key] = value
     manifest["attention_layer_pattern"] = ""
-    manifest["warmup_shapes"] = [[batch, min(length, longest or length)] for batch, length in WARMUP_SHAPES]
+    if not vision.takes_pixels(model):
+        manifest["warmup_shapes"] = [[batch, min(length, longest or length)] for batch, length in WARMUP_SHAPES]
     if tokenizer is not None:
         manifest["tokenizer"] = {
             "model": tokenizer_files.GRAPH_FILE,
@@ -77,3 +74,24 @@ def build(
         "torch": str(torch.__version__),
     }
     return manifest
+
+
+def _token_keys(model: Any, tokenizer: Any | None, longest: int | None) -> dict[str, Any]:
+    keys = {"inputs": tracing.input_names(model), "vocabulary_size": tracing.vocabulary_size(model)}
+    if longest is not None:
+        keys["max_sequence_length"] = longest
+    return {**keys, "pad_token_id": pad_token_id(model, tokenizer)}
+
+
+def _image_keys(model: Any) -> dict[str, Any]:
+    import torch
+
+    pixels = vision.example_pixels(model, batch=1, seed=0)
+    with torch.no_grad():
+        positions = tracing.wrap(model)(pixels).shape[1]
+    dtype = str(pixels.dtype).removeprefix("torch.")
+    keys: dict[str, Any] = {
+        "inputs": [{"name": "pixel_values", "dtype": dtype, "shape": [-1, *vision.pixel_shape(model)]}]
+    }
+    grid = vision.patch_grid(model, positions)
+    return keys if grid is None else {**keys, "patch_grid": grid}

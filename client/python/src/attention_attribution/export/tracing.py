@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from . import vision
 from .errors import ExportError, first_line
 
 INPUT_NAMES = ("input_ids", "attention_mask", "token_type_ids")
@@ -48,11 +49,21 @@ class _IdsMaskTypes(_LastHiddenState):
         return self.run(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids)
 
 
+class _Pixels(_LastHiddenState):
+    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        return self.run(pixel_values=pixel_values)
+
+
 def input_names(model: torch.nn.Module) -> list[str]:
-    """Names the inputs to trace: those of INPUT_NAMES that the model's forward takes and that change its output."""
+    """Names the inputs to trace: those of INPUT_NAMES that the model's forward takes and that change its output.
+
+    Of a model of images `pixel_values` alone.
+    """
+    if vision.takes_pixels(model):
+        return ["pixel_values"]
     parameters = inspect.signature(model.forward).parameters
     if "input_ids" not in parameters:
-        raise ExportError(f"The model takes no input_ids: {type(model).__name__}. Export a text model.")
+        raise ExportError(f"The model takes no input_ids: {type(model).__name__}. Export a model of text or images.")
     needed = [
         name
         for name, parameter in parameters.items()
@@ -80,13 +91,20 @@ def vocabulary_size(model: torch.nn.Module) -> int:
 
 def wrap(model: torch.nn.Module) -> _LastHiddenState:
     """Gives the model a forward with the arguments of `input_names` and one tensor as its result."""
-    wrapper = (_Ids, _IdsMask, _IdsMaskTypes)[len(input_names(model)) - 1]
+    wrapper = _Pixels
+    if not vision.takes_pixels(model):
+        wrapper = (_Ids, _IdsMask, _IdsMaskTypes)[len(input_names(model)) - 1]
     prefix = getattr(model, "base_model_prefix", "") or "model"
     return wrapper(model, prefix).eval()
 
 
 def example_inputs(model: torch.nn.Module, batch: int, length: int, seed: int) -> tuple[torch.Tensor, ...]:
-    """Draws inputs [batch, length]; every second sequence is padded on the right by a third of its length."""
+    """Draws inputs [batch, length]; every second sequence is padded on the right by a third of its length.
+
+    Of a model of images: `batch` images.
+    """
+    if vision.takes_pixels(model):
+        return (vision.example_pixels(model, batch, seed),)
     generator = torch.Generator().manual_seed(seed)
     vocabulary = vocabulary_size(model)
     # Special tokens have low ids in most vocabularies; a padding id among the words would change positions.

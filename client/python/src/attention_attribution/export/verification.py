@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from . import tracing
+from . import tracing, vision
 from .errors import ExportError, last_line
 
 # Allowed difference of the trace from eager attention of the same weights in float32, relative to the largest absolute
@@ -51,7 +51,7 @@ def verify(
         truth = stack.enter_context(_eager(model if own is None else copy.deepcopy(model).float()))
         for seed, (batch, length) in enumerate(_shapes(model, longest), start=2):
             inputs = tracing.example_inputs(model, batch, length, seed)
-            shape = f"{batch} x {length} tokens"
+            shape = f"{batch} images" if vision.takes_pixels(model) else f"{batch} x {length} tokens"
             expected = _valid_rows(truth, inputs)
             if not bool(torch.isfinite(expected).all()):
                 raise ExportError(f"The model itself gives values that are not finite at {shape}.")
@@ -100,7 +100,11 @@ def _eager(model: Any) -> Iterator[torch.nn.Module]:
 
 
 def _valid_rows(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
-    """The hidden values of valid positions, float32 [N, D]."""
+    """The hidden values of valid positions, float32 [N, D]; of images [B, S, D], all are valid."""
+    dtype = next(module.parameters(), inputs[0]).dtype
+    if inputs[0].is_floating_point():
+        with torch.no_grad():
+            return module(inputs[0].to(dtype)).float()
     valid = inputs[1].bool() if len(inputs) > 1 else torch.ones_like(inputs[0], dtype=torch.bool)
     with torch.no_grad():
         return module(*inputs)[valid].float()
