@@ -38,6 +38,9 @@ absl::StatusOr<torch::jit::Stack> GraphPlan::Run(torch::jit::Stack inputs,
   }
   const memory::OutOfMemoryWatch watch;
   try {
+    for (c10::IValue& input : inputs) {
+      if (input.isTensor()) input = input.toTensor().clone();
+    }
     executor_.run(inputs);
     return inputs;
   } catch (const std::exception& error) {
