@@ -49,7 +49,9 @@ bool ArePositionsOf(const capture::RunnerInput& input, const ModelDescription& d
                     const LayerSelection& layers) {
   const bool free = input.shape[1] < 0;
   for (int32_t layer = 0; layer < layers.size(); ++layer) {
-    const capture::LengthRule& rule = description.site_lengths[layers.SiteOf(layer)];
+    const auto site = static_cast<size_t>(layers.SiteOf(layer));
+    const bool known = site < description.site_lengths.size();
+    const capture::LengthRule rule = known ? description.site_lengths[site] : capture::LengthRule{};
     if (free ? rule != capture::LengthRule{} : !rule.fixed()) return false;
   }
   return true;

@@ -3,6 +3,7 @@
 
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -21,8 +22,10 @@ NamedTensor TensorOf(const std::string& name, TensorDtype dtype, std::vector<int
   return {name, dtype, std::move(shape), std::move(data)};
 }
 
-// A request of one sequence of features [1, 6, 2] with `mask` to a model of one layer of length `rule`.
-PreparedRequest Prepared(capture::LengthRule rule, int64_t mask_size, const std::vector<int64_t>& mask) {
+// A request of one sequence of features [1, 6, 2] with `mask` to a model of one layer, of length `rule` if
+// that is known.
+PreparedRequest Prepared(std::optional<capture::LengthRule> rule, int64_t mask_size,
+                         const std::vector<int64_t>& mask) {
   capture::ModelDescription description;
   description.inputs = {
       {"features", capture::InputRole::kOther, TensorDtype::kFloat32, {-1, -1, 2}},
@@ -30,7 +33,7 @@ PreparedRequest Prepared(capture::LengthRule rule, int64_t mask_size, const std:
   description.sites = {AttentionSite{0, "layer", SiteKind::kBlocked, "aten::softmax", 1}};
   description.execution_order = {0};
   description.site_heads = {1};
-  description.site_lengths = {rule};
+  if (rule.has_value()) description.site_lengths = {*rule};
   description.num_heads = 1;
   auto model = std::make_shared<models::ResidentModel>();
   model->runner = std::make_unique<models::FakeRunner>(std::move(description));
@@ -46,25 +49,28 @@ PreparedRequest Prepared(capture::LengthRule rule, int64_t mask_size, const std:
 const std::vector<int64_t> kMask = {1, 1, 1, 1, 0, 0};
 
 TEST(TensorMasksTest, MaskSpeaksOfAttentionOverTheInput) {
-  const PreparedRequest request = Prepared({}, -1, kMask);
-  EXPECT_EQ(request.LengthOf(0), 6);
-  EXPECT_EQ(request.MaskOf(0), std::vector<int32_t>(kMask.begin(), kMask.end()));
+  for (const auto& rule : {std::optional<capture::LengthRule>(capture::LengthRule{}), {}}) {
+    const PreparedRequest request = Prepared(rule, -1, kMask);
+    EXPECT_EQ(request.LengthOf(0), 6);
+    EXPECT_EQ(request.MaskOf(0), std::vector<int32_t>(kMask.begin(), kMask.end()));
+  }
 }
 
 TEST(TensorMasksTest, MaskDoesNotSpeakOfAttentionThatHasItsLengthByChance) {
-  const PreparedRequest request = Prepared({.slope = 0, .offset = 6}, -1, kMask);
+  const PreparedRequest request = Prepared(capture::LengthRule{.slope = 0, .offset = 6}, -1, kMask);
   EXPECT_EQ(request.LengthOf(0), 6);
   EXPECT_TRUE(request.MaskOf(0).empty());
 }
 
 TEST(TensorMasksTest, MaskDoesNotSpeakOfAttentionOfAnotherLength) {
-  EXPECT_TRUE(Prepared({.slope = 1, .offset = 0, .divisor = 2}, -1, kMask).MaskOf(0).empty());
+  EXPECT_TRUE(
+      Prepared(capture::LengthRule{.slope = 1, .offset = 0, .divisor = 2}, -1, kMask).MaskOf(0).empty());
 }
 
 TEST(TensorMasksTest, MaskOfFixedSizeSpeaksOfAttentionOfThatSize) {
-  EXPECT_EQ(Prepared({.slope = 0, .offset = 6}, 6, kMask).MaskOf(0),
+  EXPECT_EQ(Prepared(capture::LengthRule{.slope = 0, .offset = 6}, 6, kMask).MaskOf(0),
             std::vector<int32_t>(kMask.begin(), kMask.end()));
-  EXPECT_TRUE(Prepared({}, 6, kMask).MaskOf(0).empty());
+  EXPECT_TRUE(Prepared(capture::LengthRule{}, 6, kMask).MaskOf(0).empty());
 }
 
 }  // namespace
