@@ -38,6 +38,10 @@ absl::StatusOr<torch::jit::Stack> GraphPlan::Run(torch::jit::Stack inputs,
   }
   const memory::OutOfMemoryWatch watch;
   try {
+    // A model may change its inputs in place; the caller runs others, or the same again, on them.
+    for (c10::IValue& input : inputs) {
+      if (input.isTensor()) input = input.toTensor().clone();
+    }
     executor_.run(inputs);
     return inputs;
   } catch (const std::exception& error) {

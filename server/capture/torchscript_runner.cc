@@ -16,6 +16,7 @@
 #include <torch/csrc/jit/serialization/import.h>
 
 #include <algorithm>
+#include <bit>
 #include <unordered_map>
 
 #include "absl/strings/str_cat.h"
@@ -90,14 +91,29 @@ struct Original {
 // So other ids are tried a few times before the model itself is blamed.
 constexpr uint64_t kAttempts = 4;
 
-// (B, S) of the batches to try. Lengths that differ by 16 tell the length of attention behind strides of 2, 4
-// and 8, the three between them how it rounds.
+// (B, S) of batches of free length, none above `max_length` (0: unlimited). Shortest and longest differ by a
+// power of two, 16 if they may, which tells the length of attention behind strides up to that; the lengths
+// below the longest tell how it rounds, for strides up to 8.
+std::vector<std::pair<int64_t, int64_t>> FreeShapes(int64_t max_length) {
+  constexpr int64_t kLongest = 24;
+  constexpr int64_t kLargestStride = 8;
+  const int64_t longest = max_length > 0 ? std::min(max_length, kLongest) : kLongest;
+  const auto difference = static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(longest - 1)));
+  const int64_t shortest = longest - difference;
+  std::vector<std::pair<int64_t, int64_t>> shapes = {{1, shortest}, {2, longest}};
+  for (int64_t length = std::max(shortest, longest - kLargestStride) + 1; length < longest; ++length) {
+    shapes.emplace_back(1, length);
+  }
+  return shapes;
+}
+
+// (B, S) of the batches to try.
 std::vector<std::pair<int64_t, int64_t>> WarmUpShapes(const ModelDescription& description,
                                                       const LoadOptions& options) {
   if (!options.warmup_shapes.empty()) return options.warmup_shapes;
   if (!description.takes_tensors()) return {{1, 8}, {2, 13}};
   if (!HasFreeLength(description.inputs)) return {{1, 1}, {2, 1}};
-  return {{1, 8}, {2, 24}, {1, 17}, {1, 18}, {1, 19}};
+  return FreeShapes(description.max_sequence_length);
 }
 
 int64_t ShortestLength(const std::vector<std::pair<int64_t, int64_t>>& shapes) {

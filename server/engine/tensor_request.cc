@@ -43,13 +43,29 @@ absl::StatusOr<int64_t> AttentionLength(const ModelDescription& description, con
   return first;
 }
 
+// Whether the chosen layers attend over the positions of `input`, [B, n]. A length that is fixed may be that
+// of an input of free length by chance.
+bool ArePositionsOf(const capture::RunnerInput& input, const ModelDescription& description,
+                    const LayerSelection& layers) {
+  const bool free = input.shape[1] < 0;
+  for (int32_t layer = 0; layer < layers.size(); ++layer) {
+    const auto site = static_cast<size_t>(layers.SiteOf(layer));
+    const bool known = site < description.site_lengths.size();
+    const capture::LengthRule rule = known ? description.site_lengths[site] : capture::LengthRule{};
+    if (free ? rule != capture::LengthRule{} : !rule.fixed()) return false;
+  }
+  return true;
+}
+
 // The masks of sequences whose attention has `length` positions.
-std::vector<std::vector<int32_t>> MasksFor(const ModelDescription& description, const TensorInputs& tensors,
-                                           int64_t length) {
+std::vector<std::vector<int32_t>> MasksFor(const ModelDescription& description, const LayerSelection& layers,
+                                           const TensorInputs& tensors, int64_t length) {
   for (size_t i = 0; i < description.inputs.size(); ++i) {
+    const capture::RunnerInput& input = description.inputs[i];
     const at::Tensor& tensor = tensors.tensors[i];
-    const bool is_mask = description.inputs[i].role == capture::InputRole::kAttentionMask;
-    if (is_mask && tensor.dim() == 2 && tensor.size(1) == length) return MasksOf(tensor);
+    const bool is_mask = input.role == capture::InputRole::kAttentionMask && tensor.dim() == 2;
+    if (is_mask && tensor.size(1) == length && ArePositionsOf(input, description, layers))
+      return MasksOf(tensor);
   }
   return {};
 }
@@ -77,7 +93,7 @@ absl::StatusOr<TensorInputs> PrepareTensors(AttributionInput input, const models
                                                 " are taken. Send a shorter input."));
   }
   tensors->attention_length = *length;
-  tensors->masks = MasksFor(description, *tensors, *length);
+  tensors->masks = MasksFor(description, layers, *tensors, *length);
   return tensors;
 }
 

@@ -42,6 +42,18 @@ TEST(GraphPlanTest, OnePlanTakesManyShapes) {
   }
 }
 
+TEST(GraphPlanTest, InputThatTheModelChangesIsLeftAsItWas) {
+  const torch::jit::Module module = ModuleOf("def forward(self, x):\n    return x.sub_(1).mul_(2)\n");
+  const GraphPlan plan(InlineForward(module).graph, "in_place");
+  const at::Tensor x = at::full({3}, 5.0);
+  for (int i = 0; i < 2; ++i) {
+    const auto outputs = plan.Run({module._ivalue(), x}, nullptr);
+    ASSERT_TRUE(outputs.ok()) << outputs.status();
+    EXPECT_TRUE((*outputs)[0].toTensor().equal(at::full({3}, 8.0)));
+  }
+  EXPECT_TRUE(x.equal(at::full({3}, 5.0)));
+}
+
 TEST(GraphPlanTest, NothingNeedsAGradient) {
   const torch::jit::Module module = ModuleOf("def forward(self, x):\n    return x * x\n");
   const GraphPlan plan(InlineForward(module).graph, "gradient");

@@ -145,6 +145,41 @@ TEST(TorchScriptRunnerTest, ManifestGoesBeforeTheTables) {
   EXPECT_EQ(runner->description().sites[0].module_path, "layers.1");
 }
 
+// A model whose attention is over the features [B, n, 4] that `slice` keeps.
+std::unique_ptr<ModelRunner> LoadFeatures(const std::string& slice, int64_t max_length) {
+  LoadOptions options;
+  options.input_names = {"features"};
+  options.declared_inputs = {{"features", TensorDtype::kFloat32, {-1, -1, 4}}};
+  options.max_sequence_length = max_length;
+  return Load(ModuleOf("def forward(self, features):\n    y = features" + slice +
+                       ".unsqueeze(1)\n    return torch.scaled_dot_product_attention(y, y, y)\n"),
+              options);
+}
+
+TEST(TorchScriptRunnerTest, LengthBehindAStrideIsForeseenHoweverItRounds) {
+  for (const int64_t stride : {2, 4, 8}) {
+    for (int64_t first = 0; first < stride; ++first) {
+      const auto runner =
+          LoadFeatures("[:, " + std::to_string(first) + "::" + std::to_string(stride) + "]", 0);
+      ASSERT_NE(runner, nullptr);
+      for (int64_t length = first + 1; length < 60; ++length) {
+        ASSERT_EQ(runner->description().LengthOf(0, length), (length - first + stride - 1) / stride)
+            << "stride " << stride << " from " << first << " at length " << length;
+      }
+    }
+  }
+}
+
+TEST(TorchScriptRunnerTest, LengthIsForeseenOfAModelThatTakesShortInputsOnly) {
+  for (const int64_t longest : {2, 3, 8, 9, 13}) {
+    const auto runner = LoadFeatures("", longest);
+    ASSERT_NE(runner, nullptr);
+    for (int64_t length = 1; length <= longest; ++length) {
+      ASSERT_EQ(runner->description().LengthOf(0, length), length) << "of at most " << longest;
+    }
+  }
+}
+
 TEST(TorchScriptRunnerTest, ObserverStopsTheRun) {
   const auto runner = Load(MakeTinyModel(3, /*fused=*/true).module);
   ASSERT_NE(runner, nullptr);
