@@ -120,15 +120,6 @@ TEST_F(EngineErrorsTest, TextWithoutTokenizerSaysSo) {
   EXPECT_EQ(ReasonOf(status), "NO_TOKENIZER");
 }
 
-TEST_F(EngineErrorsTest, WhatIsNotBuiltNamesItself) {
-  AttributionRequest request = RequestFor("bare-two-inputs");
-  request.input = TensorBatch{};
-  const absl::Status status = ErrorOf(request);
-  EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);
-  EXPECT_EQ(ReasonOf(status), "NOT_IMPLEMENTED");
-  EXPECT_THAT(std::string(status.message()), HasSubstr("tensors"));
-}
-
 TEST(EngineBudgetTest, SequenceThatNeverFitsSaysHowLongOneMayBe) {
   EngineOptions options = SmallOptions();
   options.memory_budget_bytes = 16;
