@@ -26,6 +26,8 @@ constexpr char kShowExamples[] = R"(Examples:
   attribution models show minilm
   attribution models show minilm:1 --format json)";
 
+std::string OrDash(const std::string& value) { return value.empty() ? "-" : value; }
+
 std::string Count(int64_t value) { return value == 0 ? "-" : absl::StrCat(value); }
 
 std::string ListText(const std::vector<ModelInfo>& models, int width) {
@@ -100,11 +102,13 @@ std::string ShowText(const ModelInfo& model, int width) {
     Table table({{"site"},
                  {"runs"},
                  {"seen as", Table::Align::kLeft},
+                 {"group", Table::Align::kLeft},
                  {"module", Table::Align::kLeft},
-                 {"operator", Table::Align::kLeft}});
+                 {"operator", Table::Align::kLeft},
+                 {"source", Table::Align::kLeft}});
     for (const AttentionSite& site : model.sites) {
       table.AddRow({absl::StrCat(site.index), absl::StrCat(site.executions), SiteKindName(site.kind),
-                    site.module_path, site.operator_name});
+                    OrDash(site.group), site.module_path, site.operator_name, OrDash(site.source)});
     }
     absl::StrAppend(&text, "\nAttention sites\n", table.Render(width));
   }
@@ -113,7 +117,8 @@ std::string ShowText(const ModelInfo& model, int width) {
   }
   if (!model.skipped.empty()) absl::StrAppend(&text, "\nNot used\n");
   for (const SkippedSite& site : model.skipped) {
-    absl::StrAppend(&text, "  ", Printable(site.name), ": ", Printable(site.reason), "\n");
+    const std::string source = site.source.empty() ? "" : absl::StrCat(", ", site.source);
+    absl::StrAppend(&text, "  ", Printable(site.name), Printable(source), ": ", Printable(site.reason), "\n");
   }
   return text;
 }

@@ -24,10 +24,10 @@ at::Tensor ResidualScale(double residual, const ValidPositions& valid, int64_t f
                          const at::Tensor& row_sums);
 
 // Replaces `block` by rows [first_row, first_row + size(0)) of the normalised (1-ρ)·A + ρ·I, where `residual`
-// is ρ. `block` [rows, n], of a floating dtype, holds those rows of A, 0 in invalid rows and columns, and `row_sums` are
-// A's row sums: of the same rows for kRows; of all for kColumnsByRowSums, whose block must be the whole
-// matrix. The scale is that of ResidualScale(). The identity has no ones at invalid positions, so their rows
-// stay 0.
+// is ρ. `block` [rows, n], of a floating dtype, holds those rows of A, 0 in invalid rows and columns, and
+// `row_sums` are A's row sums: of the same rows for kRows; of all for kColumnsByRowSums, whose block must be
+// the whole matrix. The scale is that of ResidualScale(). The identity has no ones at invalid positions, so
+// their rows stay 0.
 void AddResidual(Normalization normalization, double residual, const ValidPositions& valid, int64_t first_row,
                  const at::Tensor& row_sums, at::Tensor& block);
 

@@ -316,7 +316,8 @@ TEST(TorchScriptRunnerTest, ModelThatThrowsIsInternalWithItsFirstLine) {
   CollectingObserver unused;
   const absl::Status status = runner->Run({at::full({1, 4}, 49, at::kLong), RaggedMask(1, 4)}, unused);
   EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
-  EXPECT_THAT(std::string(status.message()), HasSubstr("It said: the model refuses this token, at __torch__.py:"));
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("It said: the model refuses this token, at __torch__.py:"));
 }
 
 // The id comes after those of the warm-up batches in the same stream of made-up ids, so only the longer runs

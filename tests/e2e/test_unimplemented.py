@@ -12,8 +12,6 @@ def assert_unimplemented(found: calls.Failure, name: str) -> None:
     assert found.error_info is not None
 
 
-
-
 @pytest.mark.parametrize("method", ("Estimate", "Rollout", "LoadModel", "UnloadModel"))
 def test_method(server, method):
     attribution, models = calls.attribution_stub(server), calls.model_stub(server)

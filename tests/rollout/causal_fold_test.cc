@@ -148,8 +148,8 @@ TEST_P(CausalFoldTest, KeptRowsHaveTheirZeros) {
       const auto* cells = reinterpret_cast<const float*>(slice.data.data());
       for (int32_t i = 0; i < slice.rows; ++i) {
         for (int32_t j = 0; j < slice.columns; ++j) {
-          EXPECT_NEAR(cells[i * slice.columns + j],
-                      want.attention[b][kLayers - 1][slice.first_row + i][j], 1e-6);
+          EXPECT_NEAR(cells[i * slice.columns + j], want.attention[b][kLayers - 1][slice.first_row + i][j],
+                      1e-6);
         }
       }
     });
