@@ -81,6 +81,12 @@ std::optional<LengthRule> RuleOf(const std::vector<Sighting>& sightings) {
   return FindLengthRule(seen);
 }
 
+// The run in which a candidate ran most often.
+const Sighting& Running(const std::vector<Sighting>& sightings) {
+  return *std::max_element(sightings.begin(), sightings.end(),
+                           [](const Sighting& a, const Sighting& b) { return a.executions < b.executions; });
+}
+
 // Why a candidate is no site; empty if it is one. `cross_counts`: whether cross attention is told apart.
 std::string ReasonToSkip(const Candidate& candidate, const std::vector<Sighting>& sightings,
                          const RE2& pattern, bool cross_counts) {
@@ -92,7 +98,7 @@ std::string ReasonToSkip(const Candidate& candidate, const std::vector<Sighting>
                           " positions, not over the sequences of the input");
     }
     if (!candidate.fused && !sighting.rows_sum_to_one) return "its rows do not sum to 1";
-    if (sighting.folded_heads != sightings.front().folded_heads) {
+    if (sighting.executions > 0 && sighting.folded_heads != Running(sightings).folded_heads) {
       return "batch and heads are one dimension that does not grow with the batch";
     }
     ran = ran || sighting.executions > 0;
@@ -132,12 +138,6 @@ bool NeverSeen(const std::vector<Sighting>& sightings) {
   return std::all_of(sightings.begin(), sightings.end(), [](const Sighting& sighting) {
     return sighting.executions == 0 && sighting.other_sizes.empty();
   });
-}
-
-// The run in which a candidate ran most often.
-const Sighting& Running(const std::vector<Sighting>& sightings) {
-  return *std::max_element(sightings.begin(), sightings.end(),
-                           [](const Sighting& a, const Sighting& b) { return a.executions < b.executions; });
 }
 
 // Fills in the order of the sites from those of all candidates.

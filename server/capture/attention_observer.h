@@ -36,6 +36,14 @@ class AttentionObserver {
   // Whether every block must have all its S columns, computed like the others, though they are known to be 0.
   virtual bool NeedsWholeRows() const { return false; }
 
+  // Whether AddVisible is to be called.
+  virtual bool WantsVisible() const { return false; }
+
+  // Comes before AddRows of the same rows, on the same thread, where the masks of a layer are known: bool
+  // [n, S], the cells that they leave visible in some head. Never for a layer of which only probabilities are
+  // seen.
+  virtual void AddVisible(int64_t /*sequence*/, int64_t /*first_row*/, const at::Tensor& /*visible*/) {}
+
   // Rows [first_row, first_row + n) of `sequence`: probabilities [H, n, C], C <= S, in the model's dtype.
   // From column C on they are exactly 0. Read only, and valid during the call only: it may be a view of what
   // the model goes on with.

@@ -65,6 +65,7 @@ void ComputeInBlocks(const AttentionProducts& products,
   const Blocks blocks(length, query.device());
   const at::Tensor scratch =
       at::empty({blocks.threads, heads * blocks.rows * length}, query.options().dtype(dtype));
+  const bool wants_visible = observer != nullptr && observer->WantsVisible();
   const bool whole_rows = observer != nullptr && observer->NeedsWholeRows();
   for (int64_t sequence = 0; sequence < batch; ++sequence) {
     const at::Tensor queries = query.select(0, sequence).to(dtype);
@@ -81,6 +82,7 @@ void ComputeInBlocks(const AttentionProducts& products,
       at::baddbmm_out(block, block, queries.narrow(1, first, n), keys.narrow(2, 0, columns), /*beta=*/0,
                       /*alpha=*/products.scale);
       softmax.apply(first, block);
+      if (wants_visible && softmax.visible) observer->AddVisible(sequence, first, softmax.visible(first, n));
       if (observer != nullptr) observer->AddRows(sequence, first, block);
       if (!output.defined()) return;
       at::Tensor output_block = output.select(0, sequence).narrow(1, first, n);

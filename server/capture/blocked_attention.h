@@ -37,6 +37,9 @@ struct SequenceSoftmax {
   // How many columns C of S a block of rows needs: the probabilities of the others are 0 in every head. They
   // are neither computed nor multiplied. Null: all of them.
   std::function<int64_t(int64_t first_row, int64_t rows)> columns;
+
+  // The cells [n, S] that the masks leave visible in some head, bool. Null: not known.
+  std::function<at::Tensor(int64_t first_row, int64_t rows)> visible;
 };
 
 // Computes attention into `output`, [B, H, S, V] of any strides and of the query's dtype, unless that is

@@ -28,6 +28,19 @@ Sight SightOf(const ScoreMask& mask, const at::Tensor& cells) {
   return {added.le(kHides), added.gt(kSees), added.gt(-kSees).any().item<bool>()};
 }
 
+// The cells that `mask` leaves visible. What old models add to hide padding hides here too.
+at::Tensor SeenBy(const ScoreMask& mask, const at::Tensor& cells) {
+  switch (mask.kind) {
+    case ScoreMask::Kind::kKeepsTrue:
+      return cells;
+    case ScoreMask::Kind::kHidesTrue:
+      return cells.logical_not();
+    case ScoreMask::Kind::kAdded:
+      break;
+  }
+  return (mask.factor == 1 ? cells : cells.to(at::kFloat).mul(mask.factor)).gt(kSees);
+}
+
 // The cells of `mask` in some columns of one head's rows.
 at::Tensor CellsOf(const ScoreMask& mask, int64_t head, int64_t first_row, int64_t rows, int64_t column,
                    int64_t columns) {
@@ -71,6 +84,22 @@ bool HidesLastColumn(const std::vector<ScoreMask>& masks, int64_t heads, int64_t
 }
 
 }  // namespace
+
+at::Tensor VisibleCells(const std::vector<ScoreMask>& masks, int64_t first_row, int64_t rows, int64_t length,
+                        const at::TensorOptions& options) {
+  int64_t heads = 1;
+  for (const ScoreMask& mask : masks) heads = std::max(heads, mask.cells.size(0));
+  if (masks.empty()) return at::ones({rows, length}, options.dtype(at::kBool));
+  at::Tensor visible = at::zeros({rows, length}, options.dtype(at::kBool));
+  for (int64_t head = 0; head < heads; ++head) {
+    at::Tensor seen = at::ones({rows, length}, options.dtype(at::kBool));
+    for (const ScoreMask& mask : masks) {
+      seen.logical_and_(SeenBy(mask, CellsOf(mask, head, first_row, rows, 0, length)));
+    }
+    visible.logical_or_(seen);
+  }
+  return visible;
+}
 
 int64_t NeededColumns(const std::vector<ScoreMask>& masks, int64_t first_row, int64_t rows, int64_t length) {
   if (masks.empty() || length == 0) return length;

@@ -34,6 +34,11 @@ struct ScoreMask {
 // have to be waited for. Takes a few bytes a cell of one head's rows.
 int64_t NeededColumns(const std::vector<ScoreMask>& masks, int64_t first_row, int64_t rows, int64_t length);
 
+// Returns the cells [rows, length] that every mask leaves visible in some head, bool, on the device of
+// `options`: those to which more than kSees is added. Without masks all are visible.
+at::Tensor VisibleCells(const std::vector<ScoreMask>& masks, int64_t first_row, int64_t rows, int64_t length,
+                        const at::TensorOptions& options);
+
 }  // namespace attribution::capture
 
 #endif  // SERVER_CAPTURE_NEEDED_COLUMNS_H_

@@ -42,6 +42,13 @@ class SequenceMask {
     return NeededColumns({{kind, own_}}, first, n, length);
   }
 
+  // The cells [n, length] of those rows that are visible in some head.
+  at::Tensor Visible(int64_t first, int64_t n, int64_t length, const at::TensorOptions& options) const {
+    if (!own_.defined()) return VisibleCells({}, first, n, length, options);
+    const auto kind = own_.scalar_type() == at::kBool ? ScoreMask::Kind::kKeepsTrue : ScoreMask::Kind::kAdded;
+    return VisibleCells({{kind, own_}}, first, n, length, options);
+  }
+
  private:
   at::Tensor Added(const at::Tensor& mask) const {
     if (mask.scalar_type() != at::kBool) return mask.to(dtype_);
@@ -96,13 +103,18 @@ at::Tensor BlockedAttention(const AttentionInputs& inputs, bool needs_output, At
   const auto softmax_of = [&](int64_t sequence) -> SequenceSoftmax {
     const SequenceMask mask(inputs.mask, sequence, ComputeType(query.scalar_type()));
     const bool causal = inputs.is_causal;
-    return {[mask, causal](int64_t first_row, at::Tensor& scores) {
-              MaskedSoftmax(scores, mask.Rows(first_row, scores.size(1), scores.size(2)),
-                            causal ? first_row : kNotCausal, HiddenRows::kZero);
-            },
-            [mask, causal, length = query.size(2)](int64_t first_row, int64_t rows) {
-              return causal ? first_row + rows : mask.Columns(first_row, rows, length);
-            }};
+    return {
+        [mask, causal](int64_t first_row, at::Tensor& scores) {
+          MaskedSoftmax(scores, mask.Rows(first_row, scores.size(1), scores.size(2)),
+                        causal ? first_row : kNotCausal, HiddenRows::kZero);
+        },
+        [mask, causal, length = query.size(2)](int64_t first_row, int64_t rows) {
+          return causal ? first_row + rows : mask.Columns(first_row, rows, length);
+        },
+        [mask, causal, length = query.size(2), options = query.options()](int64_t first_row, int64_t rows) {
+          at::Tensor visible = mask.Visible(first_row, rows, length, options);
+          return causal ? visible.tril_(first_row) : visible;
+        }};
   };
   at::Tensor output;  // in the layout that ATen's has on the CPU, and that models read next
   if (needs_output) {

@@ -252,10 +252,10 @@ bool NoteMask(const BoundAttention::Step& step, std::vector<ScoreMask>& masks) {
 }
 
 // What hides cells of one sequence's scores; nothing if the steps do not tell for sure.
-std::vector<ScoreMask> MasksOf(const std::vector<BoundAttention::Step>& steps) {
+std::optional<std::vector<ScoreMask>> MasksOf(const std::vector<BoundAttention::Step>& steps) {
   std::vector<ScoreMask> masks;
   for (const BoundAttention::Step& step : steps) {
-    if (!NoteMask(step, masks)) return {};
+    if (!NoteMask(step, masks)) return std::nullopt;
   }
   return masks;
 }
@@ -273,19 +273,26 @@ SequenceSoftmax BoundAttention::SoftmaxOf(int64_t sequence) const {
     step.number_tensor = OfSequence(step.number_tensor, sequence);
   }
   const int64_t length = products.query.size(2);
-  const std::vector<ScoreMask> masks = MasksOf(own);
+  const auto masks = MasksOf(own);
   at::Tensor added;
   if (!own.empty() && IsPlainSum(own.back()) && ComputeType(products.query.scalar_type()) == at::kFloat) {
     added = own.back().operand;
     own.pop_back();
   }
-  return {[own = std::move(own), added](int64_t first_row, at::Tensor& scores) {
-            for (const Step& step : own) Apply(step, first_row, scores);
-            MaskedSoftmax(scores, CutTo(scores, first_row, added), kNotCausal, HiddenRows::kNan);
-          },
-          [masks, length](int64_t first_row, int64_t rows) {
-            return NeededColumns(masks, first_row, rows, length);
-          }};
+  SequenceSoftmax softmax;
+  softmax.apply = [own = std::move(own), added](int64_t first_row, at::Tensor& scores) {
+    for (const Step& step : own) Apply(step, first_row, scores);
+    MaskedSoftmax(scores, CutTo(scores, first_row, added), kNotCausal, HiddenRows::kNan);
+  };
+  if (!masks.has_value()) return softmax;
+  softmax.columns = [masks = *masks, length](int64_t first_row, int64_t rows) {
+    return NeededColumns(masks, first_row, rows, length);
+  };
+  softmax.visible = [masks = *masks, length, options = products.query.options()](int64_t first_row,
+                                                                                 int64_t rows) {
+    return VisibleCells(masks, first_row, rows, length, options);
+  };
+  return softmax;
 }
 
 ScoreProgram::ScoreProgram(std::shared_ptr<torch::jit::Graph> fragment, int64_t heads)

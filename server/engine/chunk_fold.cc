@@ -113,6 +113,16 @@ std::vector<rollout::RowRun> ChunkFold::RowsOf(int64_t i) const {
   return rollout::SelectRows(request_.output.rows, request_.MaskOf(sequence), request_.LengthOf(sequence));
 }
 
+bool ChunkFold::WantsVisible() const {
+  return request_.options.causal_correction == CausalCorrection::kUniformRatio;
+}
+
+void ChunkFold::AddVisible(int64_t sequence, int64_t first_row, const at::Tensor& visible) {
+  const memory::AttentionScope scope;
+  const Stopwatch stopwatch(fold_nanoseconds_);
+  folds_[sequence].AddVisible(first_row, visible);
+}
+
 void ChunkFold::AddRows(int64_t sequence, int64_t first_row, const at::Tensor& probabilities) {
   const memory::AttentionScope scope;
   const Stopwatch stopwatch(fold_nanoseconds_);

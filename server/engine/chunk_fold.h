@@ -36,6 +36,8 @@ class ChunkFold : public capture::AttentionObserver {
             RolloutMethod method = RolloutMethod::kFullMatrix);
 
   bool BeginLayer(const capture::LayerShape& shape) override;
+  bool WantsVisible() const override;
+  void AddVisible(int64_t sequence, int64_t first_row, const at::Tensor& visible) override;
   void AddRows(int64_t sequence, int64_t first_row, const at::Tensor& probabilities) override;
   void EndSequence(int64_t sequence) override;
   bool EndLayer() override;

@@ -63,7 +63,16 @@ void SequenceFold::BeginLayer(int32_t layer, bool measure, SelectedRows* kept) {
   measures_ = measure;
   kept_ = kept;
   progress_->rows_seen = 0;
+  progress_->knows_visible = false;
   if (folds_) layer_fold_->BeginLayer();
+}
+
+void SequenceFold::AddVisible(int64_t first_row, const at::Tensor& visible) {
+  const int64_t length = valid_.length();
+  const int64_t rows = std::min(visible.size(0), length - first_row);
+  if (rows <= 0 || !folds_ || uniform_ == nullptr) return;
+  progress_->knows_visible = true;
+  uniform_->AddVisible(first_row, visible.narrow(0, 0, rows).narrow(1, 0, length));
 }
 
 void SequenceFold::AddRows(int64_t first_row, const at::Tensor& probabilities, const at::Tensor& spare) {
@@ -72,7 +81,7 @@ void SequenceFold::AddRows(int64_t first_row, const at::Tensor& probabilities, c
   if (rows <= 0 || !IsWanted() || !HasHead(first_row, probabilities.size(0))) return;
   const int64_t columns = std::min(probabilities.size(2), length);
   const at::Tensor own = probabilities.narrow(1, 0, rows).narrow(2, 0, columns);
-  if (folds_ && uniform_ != nullptr) uniform_->AddRows(first_row, own);
+  if (folds_ && uniform_ != nullptr && !progress_->knows_visible) uniform_->AddRows(first_row, own);
   at::Tensor block = FuseHeads(own, options_.head_fusion, options_.head);
   const int64_t diagonal_end = first_row + rows;  // the residual is added there
   if (columns < diagonal_end) block = at::constant_pad_nd(block, {0, diagonal_end - columns});

@@ -51,6 +51,12 @@ class SequenceFold {
   // row comes once.
   void AddRows(int64_t first_row, const at::Tensor& probabilities, const at::Tensor& spare);
 
+  // Takes the cells of the layer that its own mask leaves visible, in some head, in rows [first_row,
+  // first_row + rows): bool [rows, S]. Comes before AddRows() of the same rows, on the same thread, for every
+  // row of a layer or for none; without it the cells that are above 0 in some head count as visible. Only
+  // UNIFORM_RATIO looks at it.
+  void AddVisible(int64_t first_row, const at::Tensor& visible);
+
   // Makes the folded layer part of R and returns its statistics, empty unless asked for. May swap `spare`
   // with the fold's own buffer if both have the same size. After an error the fold is of no further use.
   // INTERNAL with reason NON_FINITE_ATTENTION or NEGATIVE_ATTENTION, naming the layer, if a valid row holds
@@ -83,6 +89,7 @@ class SequenceFold {
   // What the threads that add rows have in common. On the heap, so that a fold can be moved.
   struct Progress {
     std::atomic<int64_t> rows_seen = 0;
+    std::atomic<bool> knows_visible = false;
     std::mutex mutex;
     absl::Status error;  // of the smallest row that has one; guarded by mutex
     int64_t error_row = -1;

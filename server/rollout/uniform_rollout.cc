@@ -35,10 +35,14 @@ UniformRollout::UniformRollout(const ResolvedOptions& options, ValidPositions va
 
 // NaN is not above 0: a masked row that holds it sees nothing.
 void UniformRollout::AddRows(int64_t first_row, const at::Tensor& probabilities) {
-  const int64_t columns = probabilities.size(2);
-  const at::Tensor rows = seen_.narrow(0, first_row, probabilities.size(1));
+  AddVisible(first_row, probabilities.gt(0).any(0));
+}
+
+void UniformRollout::AddVisible(int64_t first_row, const at::Tensor& visible) {
+  const int64_t columns = visible.size(1);
+  const at::Tensor rows = seen_.narrow(0, first_row, visible.size(0));
   at::Tensor seen = rows.narrow(1, 0, columns);
-  seen.copy_(probabilities.gt(0).any(0));
+  seen.copy_(visible);
   rows.narrow(1, columns, seen_.size(1) - columns).fill_(false);
   valid_.ClearInvalid(first_row, seen);
 }

@@ -23,7 +23,11 @@ class UniformRollout {
   UniformRollout(const ResolvedOptions& options, ValidPositions valid,
                  const at::TensorOptions& tensor_options);
 
-  // Notes what rows [first_row, first_row + rows) see: `probabilities` [H, rows, C], C <= n, of every head.
+  // Notes what rows [first_row, first_row + rows) see: `visible` bool [rows, C], C <= n, and nothing from C
+  // on.
+  void AddVisible(int64_t first_row, const at::Tensor& visible);
+
+  // The same told by `probabilities` [H, rows, C] of every head: what is above 0 in one of them.
   void AddRows(int64_t first_row, const at::Tensor& probabilities);
 
   // Makes the layer part of R. Where every row sees the valid positions up to some last one, as under causal

@@ -121,5 +121,15 @@ TEST(NeededColumnsTest, RandomMasksLeaveOutOnlyZeros) {
   }
 }
 
+TEST(VisibleCellsTest, ACellIsVisibleIfEveryMaskLeavesItInSomeHead) {
+  const at::Tensor keeps = at::tensor({1, 1, 0, 1, 0, 1}).view({2, 1, 3}).to(at::kBool);  // of two heads
+  const at::Tensor added = at::tensor({0.0F, -10000.0F, -3.0F}).view({1, 1, 3});
+  const std::vector<ScoreMask> masks = {{ScoreMask::Kind::kKeepsTrue, keeps},
+                                        {ScoreMask::Kind::kAdded, added}};
+  const at::Tensor visible = VisibleCells(masks, 0, 1, 3, at::TensorOptions());
+  EXPECT_TRUE(visible.equal(at::tensor({1, 0, 1}).view({1, 3}).to(at::kBool)));
+  EXPECT_TRUE(VisibleCells({}, 4, 2, 3, at::TensorOptions()).all().item<bool>());
+}
+
 }  // namespace
 }  // namespace attribution::capture

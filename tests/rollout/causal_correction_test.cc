@@ -163,5 +163,31 @@ TEST(DivideByUniformTest, LeavesOutWhatUniformAttentionHardlyReaches) {
   EXPECT_LE(got.sub(at::tensor({2.0F / 3, 1.0F / 3, 0.0F})).abs().max().item<double>(), 1e-7);
 }
 
+// A cell that the mask shows counts although its probability has become 0 in every head.
+TEST(UniformRolloutTest, TheMaskSaysWhatIsVisible) {
+  ResolvedOptions options = Defaults(1);
+  options.causal_correction = CausalCorrection::kUniformRatio;
+  const at::TensorOptions cpu = at::TensorOptions().dtype(at::kFloat);
+  SequenceFold fold(options, ValidPositions({1, 1, 1}, 3, cpu), cpu);
+  at::Tensor spare = at::empty({9}, cpu);
+  fold.BeginLayer(0, /*measure=*/false);
+  fold.AddVisible(0, at::ones({3, 3}, at::kBool).tril());
+  fold.AddRows(0, at::eye(3).unsqueeze(0), spare);
+  ASSERT_TRUE(fold.EndLayer(spare).ok());
+  // R is the identity; of R_u's last row the diagonal is 1/2 + 1/6.
+  const at::Tensor corrected = fold.Corrected();
+  EXPECT_NEAR(corrected[2][2].item<float>(), 1, 1e-6);
+  EXPECT_NEAR(corrected[2][0].item<float>(), 0, 1e-6);
+  // With the last row uniform, the ratio shows R_u itself.
+  SequenceFold other(options, ValidPositions({1, 1, 1}, 3, cpu), cpu);
+  other.BeginLayer(0, /*measure=*/false);
+  other.AddVisible(0, at::ones({3, 3}, at::kBool));
+  other.AddRows(0, at::tensor({1.0F, 0.0F, 0.0F, 0.0F, 1.0F, 0.0F, 0.5F, 0.0F, 0.5F}).view({1, 3, 3}), spare);
+  ASSERT_TRUE(other.EndLayer(spare).ok());
+  // R[2] = [1/4, 0, 3/4] over R_u[2] = [1/6, 1/6, 2/3]: 3/2 : 0 : 9/8.
+  EXPECT_NEAR(other.Corrected()[2][0].item<float>(), 12.0 / 21, 1e-6);
+  EXPECT_NEAR(other.Corrected()[2][2].item<float>(), 9.0 / 21, 1e-6);
+}
+
 }  // namespace
 }  // namespace attribution::rollout
