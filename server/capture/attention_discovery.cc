@@ -124,6 +124,7 @@ std::vector<std::string> ReasonsToSkip(const std::vector<Candidate>& candidates,
                                        const RE2& pattern) {
   for (const bool cross_counts : {true, false}) {
     std::vector<std::string> reasons;
+    reasons.reserve(candidates.size());
     for (size_t i = 0; i < candidates.size(); ++i) {
       reasons.push_back(ReasonToSkip(candidates[i], sightings[i], pattern, cross_counts));
     }

@@ -36,6 +36,10 @@ Stack StackOf(const torch::jit::Module& module, const WarmUpBatch& batch) {
   return stack;
 }
 
+// The models compute in float32, the oracle in float64, and sharp attention multiplies rounding: of ten
+// thousand models one was off by 3.8e-5. Mistakes are of another size.
+constexpr double kTolerance = 2e-4;
+
 // Rows of valid positions of what was observed equal the oracle's.
 void ExpectAttention(const CollectingObserver& observer, torch::jit::Module module,
                      const WarmUpBatch& batch) {
@@ -45,7 +49,7 @@ void ExpectAttention(const CollectingObserver& observer, torch::jit::Module modu
   const at::Tensor rows = batch.valid.to(at::kDouble).unsqueeze(1).unsqueeze(3);
   for (size_t layer = 0; layer < expected.size(); ++layer) {
     const at::Tensor truth = expected.get(layer);
-    EXPECT_LE(LargestDifference(observer.layers()[layer].probabilities * rows, truth * rows), 2e-5)
+    EXPECT_LE(LargestDifference(observer.layers()[layer].probabilities * rows, truth * rows), kTolerance)
         << "layer " << layer;
   }
 }
