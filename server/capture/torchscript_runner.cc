@@ -143,7 +143,8 @@ absl::StatusOr<Original> RunOriginal(const torch::jit::Module& module, const Gra
     if (failure.ok() && (finite || seed + 1 == kAttempts)) return original;
   }
   return absl::FailedPreconditionError(
-      absl::StrCat("The model does not run on the warm-up shapes. ", failure.message()));
+      absl::StrCat("The model does not run on the warm-up shapes. ", failure.message(),
+                   " Declare its inputs, or warmup_shapes that it takes, in manifest.yaml."));
 }
 
 using StorageBytes = std::unordered_map<const c10::StorageImpl*, size_t>;

@@ -28,7 +28,8 @@ absl::Status NothingCaptured(const capture::ModelDescription& description, const
     absl::StrAppend(&sentence, "The graph of \"", model, "\" holds no self-attention; ",
                     description.skipped.size(), " places that looked like it were skipped.");
     for (const SkippedSite& skipped : description.skipped) {
-      absl::StrAppend(&sentence, " ", skipped.name, ": ", skipped.reason, ".");
+      absl::StrAppend(&sentence, " ", skipped.name, skipped.source.empty() ? "" : " at ", skipped.source,
+                      ": ", skipped.reason, ".");
     }
   } else {
     absl::StrAppend(&sentence, "The graph of \"", model, "\" holds ", description.sites.size(),
