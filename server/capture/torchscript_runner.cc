@@ -67,8 +67,9 @@ class TorchScriptRunner : public ModelRunner {
       for (const at::Tensor& input : inputs) on_device.push_back(input.to(description_.device));
       if (!returned_.has_value()) return plan_.Run(StackOf(module_, on_device), &observer).status();
       auto outputs = plan_.Run(StackOf(module_, on_device), nullptr);
-      if (outputs.ok()) ShowReturnedAttention(*returned_, *std::move(outputs), observer);
-      return outputs.status();
+      if (!outputs.ok()) return outputs.status();
+      ShowReturnedAttention(*returned_, *std::move(outputs), observer);
+      return absl::OkStatus();
     } catch (const std::exception& error) {
       return ModelError(error);
     }

@@ -75,6 +75,7 @@ absl::StatusOr<LayerSelection> LayerSelection::Make(const capture::ModelDescript
                      pattern, "\". Mend the expression, or leave it empty."));
   }
   std::vector<bool> selected;
+  selected.reserve(description.sites.size());
   for (const AttentionSite& site : description.sites) {
     selected.push_back(RE2::PartialMatch(site.module_path, expression));
   }
