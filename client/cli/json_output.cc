@@ -5,6 +5,8 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "attribution/dtype_names.h"
+
 namespace attribution::cli {
 namespace {
 
@@ -212,24 +214,6 @@ std::string SiteKindName(SiteKind kind) {
 
 std::string RolloutMethodName(RolloutMethod method) {
   return method == RolloutMethod::kSelectedRows ? "selected_rows" : "full_matrix";
-}
-
-std::string DtypeName(TensorDtype dtype) {
-  switch (dtype) {
-    case TensorDtype::kFloat32:
-      return "float32";
-    case TensorDtype::kFloat16:
-      return "float16";
-    case TensorDtype::kBfloat16:
-      return "bfloat16";
-    case TensorDtype::kInt64:
-      return "int64";
-    case TensorDtype::kInt32:
-      return "int32";
-    case TensorDtype::kBool:
-      return "bool";
-  }
-  return "unknown";
 }
 
 }  // namespace attribution::cli

@@ -26,9 +26,6 @@ std::string JsonOfHealth(const std::string& service, const std::string& state);
 // Returns the name of a state: `loading`, `serving`, `failed`, `unloaded`.
 std::string StateName(ModelState state);
 
-// Returns the name of an element type: `int64`.
-std::string DtypeName(TensorDtype dtype);
-
 // Returns "blocked", "tapped" or "returned".
 std::string SiteKindName(SiteKind kind);
 

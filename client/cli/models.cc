@@ -9,6 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "attribution/client.h"
+#include "attribution/dtype_names.h"
 #include "client/cli/commands.h"
 #include "client/cli/display_width.h"
 #include "client/cli/flags.h"

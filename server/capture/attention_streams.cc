@@ -12,6 +12,8 @@
 #include <unordered_set>
 #include <utility>
 
+#include "server/capture/attention_nodes.h"
+
 namespace attribution::capture {
 namespace {
 
@@ -23,10 +25,6 @@ using torch::jit::Value;
 using Origins = std::set<const Value*>;
 
 bool Is(const Node* node, std::string_view name) { return node->kind().toQualString() == name; }
-
-bool IsFused(const Node* node) { return Is(node, "aten::scaled_dot_product_attention"); }
-
-bool IsSoftmax(const Node* node) { return Is(node, "aten::softmax") || Is(node, "aten::_softmax"); }
 
 // Whether a value is or holds tensors.
 bool CarriesTensors(const Value* value) {
@@ -110,7 +108,7 @@ class Streams {
 
   // Queries and keys of an attention; nothing if no product of both is found.
   std::optional<std::pair<const Value*, const Value*>> QueriesAndKeys(const Node* attention) const {
-    if (IsFused(attention)) return std::pair(attention->input(0), attention->input(1));
+    if (IsFusedAttention(attention)) return std::pair(attention->input(0), attention->input(1));
     std::deque<const Value*> queue = {attention->input(0)};
     std::unordered_set<const Value*> seen;
     while (!queue.empty()) {
@@ -119,7 +117,7 @@ class Streams {
       const Node* node = value->node();
       if (depends_.count(value) == 0 || !seen.insert(value).second) continue;
       if (MixesTwo(node)) return OperandsOf(node);
-      if (node->kind() == c10::prim::Param || IsFused(node) || IsSoftmax(node) || IsProjection(node))
+      if (node->kind() == c10::prim::Param || IsFusedAttention(node) || IsSoftmax(node) || IsProjection(node))
         continue;
       for (const Value* source : SourcesOf(value)) queue.push_back(source);
     }
@@ -128,7 +126,7 @@ class Streams {
 
   // What an attention gives on: its own output, or the product of its probabilities; null if there is none.
   const Value* OutputOf(const Node* attention) const {
-    if (IsFused(attention)) return attention->output();
+    if (IsFusedAttention(attention)) return attention->output();
     std::deque<const Value*> queue = {attention->output()};
     std::unordered_set<const Value*> seen;
     while (!queue.empty()) {
@@ -221,7 +219,7 @@ class Streams {
            depends_.count(operands->second) > 0;
   }
 
-  bool Mixes(const Node* node) const { return IsFused(node) || MixesTwo(node); }
+  bool Mixes(const Node* node) const { return IsFusedAttention(node) || MixesTwo(node); }
 
   std::unordered_set<const Value*> depends_;
   std::unordered_map<const Value*, Origins> origins_;

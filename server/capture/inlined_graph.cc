@@ -12,6 +12,7 @@
 #include <unordered_map>
 
 #include "absl/strings/str_cat.h"
+#include "server/capture/attention_nodes.h"
 #include "server/capture/eager_attention.h"
 #include "server/capture/fixed_values.h"
 #include "server/capture/fused_modules.h"
@@ -93,16 +94,6 @@ class Inliner {
   std::unordered_map<const Node*, std::string> owners_;
 };
 
-bool IsFused(const Node* node) {
-  return node->kind() == c10::Symbol::fromQualString("aten::scaled_dot_product_attention");
-}
-
-bool IsSoftmax(const Node* node) {
-  static const auto softmax = c10::Symbol::fromQualString("aten::softmax");
-  static const auto raw_softmax = c10::Symbol::fromQualString("aten::_softmax");
-  return node->kind() == softmax || node->kind() == raw_softmax;
-}
-
 // Says why the softmax is to be tapped; moves its attention together and returns nothing if it is not.
 std::string ReasonToTap(torch::jit::AliasDb& aliases, Node* softmax) {
   const EagerAttention attention = MatchEagerAttention(softmax);
@@ -112,7 +103,7 @@ std::string ReasonToTap(torch::jit::AliasDb& aliases, Node* softmax) {
 
 void Collect(Block* block, std::vector<Node*>& nodes) {
   for (Node* node : block->nodes()) {
-    if (IsFused(node) || IsSoftmax(node)) nodes.push_back(node);
+    if (IsFusedAttention(node) || IsSoftmax(node)) nodes.push_back(node);
     for (Block* inner : node->blocks()) Collect(inner, nodes);
   }
 }
@@ -180,14 +171,14 @@ InlinedGraph InlineForward(const torch::jit::Module& module) {
   torch::jit::AliasDb aliases(inlined.graph);
   std::unordered_map<const Node*, std::string> reasons;
   for (Node* node : CandidateNodes(*inlined.graph)) {
-    if (!IsFused(node)) reasons[node] = ReasonToTap(aliases, node);
+    if (!IsFusedAttention(node)) reasons[node] = ReasonToTap(aliases, node);
   }
   // Numbered now: gathering may have changed their order.
   const std::vector<Node*> nodes = CandidateNodes(*inlined.graph);
   const std::vector<AttentionRelation> relations = RelationsOf(*inlined.graph, nodes);
   for (size_t i = 0; i < nodes.size(); ++i) {
     Candidate& candidate = inlined.candidates.emplace_back();
-    candidate.fused = IsFused(nodes[i]);
+    candidate.fused = IsFusedAttention(nodes[i]);
     candidate.operator_name = nodes[i]->kind().toQualString();
     candidate.module_path = inliner.OwnerOf(nodes[i]);
     candidate.tap_reason = candidate.fused ? "" : reasons.at(nodes[i]);

@@ -14,18 +14,9 @@ struct Sight {
   bool raises = false;
 };
 
-// NaN is neither hidden nor seen.
-Sight SightOf(const ScoreMask& mask, const at::Tensor& cells) {
-  switch (mask.kind) {
-    case ScoreMask::Kind::kKeepsTrue:
-      return {cells.logical_not(), cells};
-    case ScoreMask::Kind::kHidesTrue:
-      return {cells, cells.logical_not()};
-    case ScoreMask::Kind::kAdded:
-      break;
-  }
-  const at::Tensor added = mask.factor == 1 ? cells : cells.to(at::kFloat).mul(mask.factor);
-  return {added.le(kHides), added.gt(kSees), added.gt(-kSees).any().item<bool>()};
+// What a mask of kind kAdded adds.
+at::Tensor AddedBy(const ScoreMask& mask, const at::Tensor& cells) {
+  return mask.factor == 1 ? cells : cells.to(at::kFloat).mul(mask.factor);
 }
 
 // The cells that `mask` leaves visible. What old models add to hide padding hides here too.
@@ -38,7 +29,15 @@ at::Tensor SeenBy(const ScoreMask& mask, const at::Tensor& cells) {
     case ScoreMask::Kind::kAdded:
       break;
   }
-  return (mask.factor == 1 ? cells : cells.to(at::kFloat).mul(mask.factor)).gt(kSees);
+  return AddedBy(mask, cells).gt(kSees);
+}
+
+// NaN is neither hidden nor seen.
+Sight SightOf(const ScoreMask& mask, const at::Tensor& cells) {
+  const at::Tensor seen = SeenBy(mask, cells);
+  if (mask.kind != ScoreMask::Kind::kAdded) return {seen.logical_not(), seen};
+  const at::Tensor added = AddedBy(mask, cells);
+  return {added.le(kHides), seen, added.gt(-kSees).any().item<bool>()};
 }
 
 // The cells of `mask` in some columns of one head's rows.

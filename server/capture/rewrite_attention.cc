@@ -2,6 +2,7 @@
 
 #include <torch/csrc/jit/passes/dead_code_elimination.h>
 
+#include "server/capture/attention_nodes.h"
 #include "server/capture/attention_operators.h"
 #include "server/capture/eager_attention.h"
 #include "server/capture/eager_fragment.h"
@@ -76,7 +77,7 @@ void RewriteAttention(Graph& graph, const std::vector<int32_t>& site_of, const s
   for (size_t i = 0; i < candidates.size(); ++i) {
     if (site_of[i] == kNotASite) continue;
     const int64_t folded_heads = heads.empty() ? 1 : heads[i];
-    if (candidates[i]->kind() == c10::Symbol::fromQualString("aten::scaled_dot_product_attention")) {
+    if (IsFusedAttention(candidates[i])) {
       ReplaceFused(graph, candidates[i], site_of[i], folded_heads, observer);
     } else if (!in_blocks.empty() && in_blocks[i]) {
       ReplaceByFragment(graph, MatchEagerAttention(candidates[i]), site_of[i], folded_heads, observer);

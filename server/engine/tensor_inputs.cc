@@ -10,9 +10,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "attribution/dtype_names.h"
 #include "attribution/status_details.h"
 #include "server/capture/tensor_warm_up.h"
 #include "server/engine/tensor_values.h"
+#include "server/rollout/attention_header.h"
 
 namespace attribution::engine {
 namespace {
@@ -21,10 +23,6 @@ using capture::RunnerInput;
 
 std::string FieldOf(size_t tensor, const char* part) {
   return absl::StrCat("tensors.tensors[", tensor, "].", part);
-}
-
-std::string SizesText(const std::vector<int64_t>& sizes) {
-  return absl::StrCat("[", absl::StrJoin(sizes, ", "), "]");
 }
 
 // What all tensors of a batch have in common, as far as they were looked at.
@@ -66,7 +64,8 @@ absl::Status WrongShape(size_t i, const RunnerInput& input, const std::vector<in
                         const std::string& why) {
   return InvalidField(FieldOf(i, "shape"),
                       absl::StrCat("The shape is not what the model takes. \"", input.name, "\" is ",
-                                   SizesText(shape), ", declared ", SizesText(input.shape), "; ", why, "."));
+                                   rollout::ShapeText(shape), ", declared ", rollout::ShapeText(input.shape),
+                                   "; ", why, "."));
 }
 
 // Checks the sizes of one tensor, and notes the batch and the free size of the first that has them.
@@ -103,7 +102,7 @@ absl::Status CheckBytes(size_t i, const NamedTensor& tensor) {
   if (fits && static_cast<uint64_t>(bytes) == tensor.data.size()) return absl::OkStatus();
   return InvalidField(FieldOf(i, "data"),
                       absl::StrCat("The bytes do not fill the shape. data has ", tensor.data.size(),
-                                   " bytes; ", SizesText(tensor.shape), " of this dtype takes ",
+                                   " bytes; ", rollout::ShapeText(tensor.shape), " of this dtype takes ",
                                    fits ? absl::StrCat(bytes) : "more than there can be",
                                    ". Send the whole tensor, row-major."));
 }
@@ -204,7 +203,7 @@ std::vector<std::vector<int32_t>> MasksOf(const at::Tensor& tensor) {
 
 std::string DescribeInputs(const std::vector<RunnerInput>& inputs) {
   return absl::StrJoin(inputs, "; ", [](std::string* text, const RunnerInput& input) {
-    absl::StrAppend(text, input.name, " ", DtypeName(input.dtype), " ", SizesText(input.shape));
+    absl::StrAppend(text, input.name, " ", DtypeName(input.dtype), " ", rollout::ShapeText(input.shape));
   });
 }
 

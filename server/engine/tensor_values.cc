@@ -77,22 +77,4 @@ absl::Status CheckValues(const at::Tensor& tensor, const capture::RunnerInput& i
   return absl::OkStatus();
 }
 
-const char* DtypeName(TensorDtype dtype) {
-  switch (dtype) {
-    case TensorDtype::kFloat32:
-      return "float32";
-    case TensorDtype::kFloat16:
-      return "float16";
-    case TensorDtype::kBfloat16:
-      return "bfloat16";
-    case TensorDtype::kInt64:
-      return "int64";
-    case TensorDtype::kInt32:
-      return "int32";
-    case TensorDtype::kBool:
-      return "bool";
-  }
-  return "unknown";
-}
-
 }  // namespace attribution::engine

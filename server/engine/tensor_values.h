@@ -23,9 +23,6 @@ absl::Status CheckBools(const std::string& bytes, const std::string& name, const
 absl::Status CheckValues(const at::Tensor& tensor, const capture::RunnerInput& input, int64_t vocabulary_size,
                          const std::string& field);
 
-// The name of a dtype as manifests write it.
-const char* DtypeName(TensorDtype dtype);
-
 }  // namespace attribution::engine
 
 #endif  // SERVER_ENGINE_TENSOR_VALUES_H_

@@ -1,12 +1,12 @@
 #include "server/models/manifest_inputs.h"
 
-#include <array>
 #include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "attribution/dtype_names.h"
 #include "server/models/manifest_values.h"
 
 namespace attribution::models {
@@ -16,19 +16,12 @@ constexpr int64_t kMaxDimensions = 8;
 // Elements of one sequence, free dimensions not counted: warm-up makes a few of them.
 constexpr int64_t kMaxElements = int64_t{1} << 26;
 
-constexpr std::array<std::pair<const char*, TensorDtype>, 6> kDtypes = {{{"float32", TensorDtype::kFloat32},
-                                                                         {"float16", TensorDtype::kFloat16},
-                                                                         {"bfloat16", TensorDtype::kBfloat16},
-                                                                         {"int64", TensorDtype::kInt64},
-                                                                         {"int32", TensorDtype::kInt32},
-                                                                         {"bool", TensorDtype::kBool}}};
-
 absl::Status ReadDtype(const YAML::Node& node, absl::string_view key, TensorDtype* dtype) {
   std::string name;
   if (absl::Status status = ReadText(node, key, &name); !status.ok()) return status;
-  for (const auto& [known, value] : kDtypes) {
-    if (name != known) continue;
-    *dtype = value;
+  for (const TensorDtype known : kTensorDtypes) {
+    if (name != DtypeName(known)) continue;
+    *dtype = known;
     return absl::OkStatus();
   }
   return Error(node, key, "has a dtype that is none of float32, float16, bfloat16, int64, int32, bool.");

@@ -6,30 +6,15 @@
 #ifndef TESTS_BENCHMARK_CUT_FORWARD_H_
 #define TESTS_BENCHMARK_CUT_FORWARD_H_
 
-#include <ATen/core/Tensor.h>
-
-#include <memory>
-#include <string>
-#include <vector>
-
-#include "server/capture/model_runner.h"
-#include "tests/benchmark/contender.h"
+#include "tests/benchmark/runner_contender.h"
 
 namespace attribution::benchmark {
 
-class CutForward : public Contender {
+class CutForward : public RunnerContender {
  public:
-  // Loads the model from `repository`, to be run with `threads` threads.
-  CutForward(const std::string& repository, const ModelFacts& model, int threads);
+  using RunnerContender::RunnerContender;
 
-  // Memory: what torch held for one run, above model and inputs.
-  Memory Prepare(const Shape& shape, int warm_ups) override;
   double Run(int64_t repetitions) override;
-
- private:
-  const ModelFacts model_;
-  std::unique_ptr<capture::ModelRunner> runner_;
-  std::vector<at::Tensor> inputs_;
 };
 
 }  // namespace attribution::benchmark

@@ -1,14 +1,10 @@
 #include "tests/benchmark/folded_forward.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 
-#include <utility>
+#include <vector>
 
-#include "absl/strings/str_cat.h"
-#include "server/memory/allocation_counter.h"
 #include "server/rollout/rollout_fold.h"
-#include "tests/benchmark/model_inputs.h"
 
 namespace attribution::benchmark {
 namespace {
@@ -62,32 +58,14 @@ class FoldingObserver : public capture::AttentionObserver {
 
 FoldedForward::FoldedForward(const std::string& repository, const ModelFacts& model, int threads,
                              bool whole_rows)
-    : model_(model), whole_rows_(whole_rows) {
-  at::set_num_threads(threads);
-  auto runner = capture::LoadTorchScript(
-      absl::StrCat(repository, "/", model.name, "/", model.version, "/model.pt"), {});
-  Require(runner.status());
-  runner_ = *std::move(runner);
-}
-
-Memory FoldedForward::Prepare(const Shape& shape, int warm_ups) {
-  inputs_ = ModelInputsOf(shape, model_);
-  Run(warm_ups);
-  memory::AllocationCounter counter;
-  const memory::AllocationScope scope(counter);
-  Run(1);
-  Memory memory;
-  memory.peak_bytes = counter.peak_bytes();
-  memory.attention_bytes = counter.attention_peak_bytes();
-  return memory;
-}
+    : RunnerContender(repository, model, threads), whole_rows_(whole_rows) {}
 
 double FoldedForward::Run(int64_t repetitions) {
   return SecondsPerRun(repetitions, [&] {
     const c10::InferenceMode inference;
-    FoldingObserver observer({inputs_[0].size(0), inputs_[0].size(1)},
-                             static_cast<int32_t>(model_.num_layers), whole_rows_);
-    Require(runner_->Run(inputs_, observer));
+    FoldingObserver observer({inputs()[0].size(0), inputs()[0].size(1)},
+                             static_cast<int32_t>(model().num_layers), whole_rows_);
+    Require(runner().Run(inputs(), observer));
     metrics_ = observer.Result();
   });
 }
