@@ -242,6 +242,7 @@ bool SameStream(const Streams& streams, const Origins& queries, const Origins& k
 std::vector<AttentionRelation> RelationsOf(const Graph& graph, const std::vector<Node*>& attentions) {
   Streams streams(graph);
   std::vector<const Value*> outputs;
+  outputs.reserve(attentions.size());
   for (const Node* attention : attentions) outputs.push_back(streams.OutputOf(attention));
   std::vector<AttentionRelation> relations;
   for (const Node* attention : attentions) {

@@ -39,7 +39,8 @@ absl::Status ReadShape(const YAML::Node& node, absl::string_view key, std::vecto
     if (shape->empty() && size != -1) {
       return Error(entry, key, "has a shape that does not begin with -1. Dimension 0 is the batch.");
     }
-    if (size > 0 && (elements *= size) > kMaxElements) {
+    if (size > 0) elements *= size;
+    if (elements > kMaxElements) {
       return Error(node, key, absl::StrCat("has a shape of more than ", kMaxElements, " values a sequence."));
     }
     shape->push_back(size);
