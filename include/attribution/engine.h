@@ -14,6 +14,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "attribution/attention_header.h"
+#include "attribution/estimate.h"
 #include "attribution/events.h"
 #include "attribution/model_info.h"
 #include "attribution/options.h"
@@ -21,22 +23,27 @@
 
 namespace attribution {
 
+// The memory that an event takes of what its request has reserved: given back when the last copy is gone.
+// Null for events too small to count.
+using EventMemory = std::shared_ptr<const void>;
+
 // Receives the events of one request. Calls come one at a time, in order, from any engine thread; none may
 // block.
 class EventSink {
  public:
   virtual ~EventSink() = default;
 
-  // Takes the next event.
-  virtual void OnEvent(Event event) = 0;
+  // Takes the next event. A sink that keeps the event, to send it later, keeps `memory` for as long, and lets
+  // go of it before the engine ends.
+  virtual void OnEvent(Event event, EventMemory memory) = 0;
 
   // Calls `resume` once, now or later from any thread, when there is room for the events of one more chunk.
   // The engine holds no worker meanwhile. A sink that keeps what it gets calls it at once.
   // NOLINTNEXTLINE(performance-unnecessary-value-param): those that wait keep it.
   virtual void WhenWritable(std::function<void()> resume) { resume(); }
 
-  // Last call. What the request had reserved is released before it. OK after an AttributionResult, else the
-  // error.
+  // Last call. What the request had reserved is released before it, but for the memory of events that the
+  // sink still keeps. OK after an AttributionResult, else the error.
   virtual void OnDone(const absl::Status& status) = 0;
 };
 
@@ -44,6 +51,7 @@ class EventSink {
 struct CallContext {
   absl::Time deadline = absl::InfiniteFuture();
   std::string request_id;
+  std::string trace_id;  // of the caller's trace, 32 hexadecimal digits; empty: none
   std::string peer;
   int32_t priority = 0;  // larger goes first
 };
@@ -58,12 +66,25 @@ class AttributionCall {
   virtual void Cancel() = 0;
 };
 
+// One running rollout of attention that the caller sends. Pieces come one at a time: the next one after
+// `taken` of the last was called.
+class RolloutCall : public AttributionCall {
+ public:
+  // Gives the bytes of layer `layer` that begin at `offset`. REQUIRES: Admitted was told. `taken` is called
+  // once, from any thread, when the next piece may come; after an error, when OnDone follows.
+  virtual void Append(int32_t layer, int64_t offset, std::string data, std::function<void()> taken) = 0;
+
+  // Says that no more pieces come. The result, or the error, follows. REQUIRES: no piece is under way.
+  virtual void End() = 0;
+};
+
 struct EngineOptions {
   std::string model_repository;     // folder of model bundles
   std::string device = "auto";      // `auto`, `cpu`, `cuda`, `cuda:1`
   int64_t memory_budget_bytes = 0;  // for requests, without the models; 0: 80 % of what is free after loading
   int32_t workers = 0;              // chunks that run at once; 0: one, which uses every core
-  int32_t intra_op_threads = 0;     // 0: from the CPU quota
+  int32_t intra_op_threads = 0;     // of a worker; 0: from the CPU quota, shared by the workers
+  bool share_chunks = true;         // whether small requests that wait for the same may run as one
   ChunkPolicy chunk_policy = ChunkPolicy::kAdaptive;
   int32_t queue_limit = 256;          // requests that may wait for memory
   int64_t queue_bytes = 256ll << 20;  // bytes of the requests that may wait
@@ -80,6 +101,16 @@ class Engine {
   // returns.
   virtual std::shared_ptr<AttributionCall> Attribute(AttributionRequest request, CallContext context,
                                                      std::shared_ptr<EventSink> sink) = 0;
+
+  // Says what admission would decide for a shape: `done` gets it, once, from an engine thread. Nothing runs.
+  // Errors as Attribute.
+  virtual void Estimate(EstimateRequest request,
+                        std::function<void(absl::StatusOr<AdmissionEstimate>)> done) = 0;
+
+  // Starts to fold attention that the caller sends. Memory is reserved from the header: the first event is
+  // Admitted, and pieces follow. Errors and events as Attribute.
+  virtual std::shared_ptr<RolloutCall> Rollout(RolloutRequest request, CallContext context,
+                                               std::shared_ptr<EventSink> sink) = 0;
 
   // Every version that was found, by name, then version.
   virtual std::vector<ModelInfo> ListModels() const = 0;

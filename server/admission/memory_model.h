@@ -49,11 +49,31 @@ struct RowsAlone {
   bool keeps_layers = true;  // every one of them, whole, until the chunk ends; else rows alone are held
 };
 
-// Returns the predicted peak in bytes, rounded up. Grows with `sequences` and with `padded_length`. What does
-// not fit into int64_t, or is not a number, is its largest value; negative inputs count as 0.
-// `rows_alone`: instead of whole rollouts.
+// A predicted peak in two parts. Where several requests share a chunk, each has its own part by itself, and of
+// the common part of the whole chunk the share of its padded positions.
+struct PeakParts {
+  int64_t own_bytes = 0;     // rollouts of its sequences, and what waits to be sent of them
+  int64_t common_bytes = 0;  // activations, blocks of attention, what the sequences use one after the other
+
+  int64_t total() const;  // saturates
+};
+
+// Returns the predicted peak in bytes, each part rounded up. Both grow with `sequences` and with
+// `padded_length`. What does not fit into int64_t, or is not a number, is its largest value; negative inputs
+// count as 0. `rows_alone`: instead of whole rollouts.
+PeakParts PredictPeak(const ModelCost& model, const ChunkShape& chunk, const OutputCost& output,
+                      const std::optional<RowsAlone>& rows_alone = std::nullopt);
+
+// Their sum.
 int64_t PredictPeakBytes(const ModelCost& model, const ChunkShape& chunk, const OutputCost& output,
                          const std::optional<RowsAlone>& rows_alone = std::nullopt);
+
+// What is reserved for a request with this estimate, and held to: a sixteenth more, and 256 KiB for what
+// allocators round up. Saturates.
+int64_t ReservedBytes(int64_t estimated_peak_bytes);
+
+// The largest estimate for which `reserved_bytes` are enough; 0 if none is.
+int64_t EstimateThatFits(int64_t reserved_bytes);
 
 }  // namespace attribution::admission
 

@@ -33,6 +33,9 @@ class AttentionObserver {
   // Returns whether the rows of this layer are wanted. If not, nothing more is called for it.
   virtual bool BeginLayer(const LayerShape& shape) = 0;
 
+  // Whether the forward pass is to stop here. Asked when BeginLayer has returned false.
+  virtual bool IsOver() const { return false; }
+
   // Whether every block must have all its S columns, computed like the others, though they are known to be 0.
   virtual bool NeedsWholeRows() const { return false; }
 

@@ -18,6 +18,13 @@ namespace {
 
 TORCH_LIBRARY(attribution, library) { library.class_<ObserverHandle>("Observer"); }
 
+// Whether the observer wants the layer; does not return if it wants no more.
+bool Begin(ObserverHandle& handle, const LayerShape& shape) {
+  if (handle.observer().BeginLayer(shape)) return true;
+  if (handle.observer().IsOver()) handle.Stop();
+  return false;
+}
+
 void RunBlockedAttention(torch::jit::Stack& stack) {
   const auto handle = torch::jit::pop(stack).toCustomClass<ObserverHandle>();
   const bool needs_output = torch::jit::pop(stack).toBool();
@@ -39,7 +46,7 @@ void RunBlockedAttention(torch::jit::Stack& stack) {
   const auto is_wanted = [&] {
     LayerShape shape = ShapeOf(*apart, site);
     shape.folded = inputs.query.dim() == 3;
-    return observer.BeginLayer(shape);
+    return Begin(*handle, shape);
   };
   if (!apart.has_value() || !is_wanted()) {
     torch::jit::push(stack, needs_output ? PlainAttention(inputs) : at::Tensor());
@@ -87,7 +94,7 @@ class EagerAttentionOperator {
     const at::Tensor& query = bound.products.query;
     const LayerShape shape{site_,         query.size(0),      query.size(1),
                            query.size(2), /*in_blocks=*/true, bound.folded};
-    const bool wanted = handle.observer().BeginLayer(shape);
+    const bool wanted = Begin(handle, shape);
     at::Tensor output;
     if (needs_output_) output = at::empty(bound.output_sizes, query.options());
     if (wanted || needs_output_) {

@@ -23,7 +23,7 @@ bool ShowProbabilities(const at::Tensor& probabilities, int32_t site, int64_t he
   }
   const at::Tensor apart = folded ? probabilities.unflatten(0, {-1, heads}) : probabilities;
   const LayerShape shape{site, apart.size(0), apart.size(1), apart.size(2), /*in_blocks=*/false, folded};
-  if (!observer.BeginLayer(shape)) return true;
+  if (!observer.BeginLayer(shape)) return !observer.IsOver();
   for (int64_t sequence = 0; sequence < shape.batch; ++sequence) {
     const at::Tensor rows = apart.select(0, sequence);
     for (int64_t first = 0; first < shape.length; first += kRows) {

@@ -73,7 +73,7 @@ class AttributionJob final : public AttributionCall, public std::enable_shared_f
   static absl::Status Guarded(const std::function<absl::Status()>& step);
   // OK, or why the job must stop now: cancelled, or past its deadline.
   absl::Status StopReason() const;
-  void Tell(Event event) { sink_->OnEvent(std::move(event)); }
+  void Tell(Event event) { sink_->OnEvent(std::move(event), nullptr); }
   Admitted MakeAdmitted() const;
   void RecordOutcome(const absl::Status& status);
 

@@ -59,6 +59,14 @@ class TorchEngine final : public Engine {
 
   std::shared_ptr<AttributionCall> Attribute(AttributionRequest request, CallContext context,
                                              std::shared_ptr<EventSink> sink) override;
+  void Estimate(EstimateRequest, std::function<void(absl::StatusOr<AdmissionEstimate>)> done) override {
+    done(absl::UnimplementedError("Estimate is not built yet."));
+  }
+  std::shared_ptr<RolloutCall> Rollout(RolloutRequest, CallContext,
+                                       std::shared_ptr<EventSink> sink) override {
+    sink->OnDone(absl::UnimplementedError("Rollout is not built yet."));
+    return nullptr;
+  }
   std::vector<ModelInfo> ListModels() const override { return models_.List(); }
   absl::StatusOr<ModelInfo> GetModel(const std::string& name, const std::string& version) const override {
     return models_.Get(name, version);

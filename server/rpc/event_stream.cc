@@ -25,13 +25,13 @@ std::shared_ptr<EventStream> EventStream::Create(grpc::CallbackServerContext* co
   return stream;
 }
 
-void EventStream::OnEvent(Event event) {
+void EventStream::OnEvent(Event event, EventMemory memory) {
   grpc::ByteBuffer bytes = ToBytes(ToProto(std::move(event)));
   {
     const std::lock_guard lock(mutex_);
     if (abandoned_) return;
     unsent_bytes_ += bytes.Length();
-    unsent_.push_back(std::move(bytes));
+    unsent_.push_back({std::move(bytes), std::move(memory)});
   }
   Advance();
 }
@@ -54,24 +54,33 @@ void EventStream::OnDone(const absl::Status& status) {
 }
 
 void EventStream::WriteDone(bool ok) {
+  Message sent;  // its memory goes back after the lock
   {
     const std::lock_guard lock(mutex_);
     writing_ = false;
-    unsent_bytes_ -= unsent_.front().Length();
+    sent = std::move(unsent_.front());
     unsent_.pop_front();
+    unsent_bytes_ -= sent.bytes.Length();
   }
+  sent = {};
   if (!ok) return Abandon();
   Advance();
 }
 
 void EventStream::Abandon() {
+  std::deque<Message> dropped;  // its memory goes back after the lock
   {
     const std::lock_guard lock(mutex_);
     abandoned_ = true;
-    // What is in flight stays until gRPC has let go of it.
-    unsent_.resize(writing_ ? 1 : 0);
-    unsent_bytes_ = writing_ ? unsent_.front().Length() : 0;
+    dropped.swap(unsent_);
+    unsent_bytes_ = 0;
+    if (writing_) {  // what is in flight stays until gRPC has let go of it
+      unsent_.push_back(std::move(dropped.front()));
+      dropped.pop_front();
+      unsent_bytes_ = unsent_.front().bytes.Length();
+    }
   }
+  dropped.clear();
   canceller_.Cancel();
   Advance();
 }
@@ -85,7 +94,7 @@ void EventStream::Advance() {
     if (abandoned_ || unsent_bytes_ < kWritableBytes) resumed.swap(waiting_);
     if (!writing_ && !unsent_.empty()) {
       writing_ = true;
-      write = &unsent_.front();
+      write = &unsent_.front().bytes;
     } else if (!writing_ && last_word_.has_value() && !finished_) {
       finished_ = true;
       finish = last_word_;

@@ -49,12 +49,17 @@ class EventStream : public EventSink, public std::enable_shared_from_this<EventS
   // Takes the engine's handle, for cancellation.
   void Started(std::shared_ptr<AttributionCall> call) { canceller_.Started(std::move(call)); }
 
-  void OnEvent(Event event) override;
+  void OnEvent(Event event, EventMemory memory) override;
   void WhenWritable(std::function<void()> resume) override;
   void OnDone(const absl::Status& status) override;
 
  private:
   class Reactor;
+
+  struct Message {
+    grpc::ByteBuffer bytes;
+    EventMemory memory;  // of what the bytes hold
+  };
 
   explicit EventStream(grpc::CallbackServerContext* context) : context_(context) {}
 
@@ -69,7 +74,7 @@ class EventStream : public EventSink, public std::enable_shared_from_this<EventS
   CallCanceller canceller_;
 
   std::mutex mutex_;
-  std::deque<grpc::ByteBuffer> unsent_ ABSL_GUARDED_BY(mutex_);  // the first is in flight if writing_
+  std::deque<Message> unsent_ ABSL_GUARDED_BY(mutex_);  // the first is in flight if writing_
   size_t unsent_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<std::function<void()>> waiting_ ABSL_GUARDED_BY(mutex_);
   std::optional<absl::Status> last_word_ ABSL_GUARDED_BY(mutex_);

@@ -25,7 +25,7 @@ std::shared_ptr<MetricsReply> MetricsReply::Create(grpc::CallbackServerContext* 
   return reply;
 }
 
-void MetricsReply::OnEvent(Event event) {
+void MetricsReply::OnEvent(Event event, EventMemory /*memory*/) {
   if (Admitted* admitted = std::get_if<Admitted>(&event)) {
     *message_.mutable_admitted() = ToProto(std::move(*admitted));
   } else if (const AttributionResult* result = std::get_if<AttributionResult>(&event)) {

@@ -34,7 +34,7 @@ class MetricsReply : public EventSink {
   // Takes the engine's handle, for cancellation.
   void Started(std::shared_ptr<AttributionCall> call) { canceller_.Started(std::move(call)); }
 
-  void OnEvent(Event event) override;
+  void OnEvent(Event event, EventMemory memory) override;
   void OnDone(const absl::Status& status) override;
 
  private:

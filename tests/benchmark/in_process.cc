@@ -13,7 +13,7 @@ namespace {
 // Keeps the result, the way of the rollout and the last row that comes; drops the rest.
 class ResultSink : public EventSink {
  public:
-  void OnEvent(Event event) override {
+  void OnEvent(Event event, EventMemory /*memory*/) override {
     if (auto* result = std::get_if<AttributionResult>(&event)) result_ = std::move(*result);
     if (const auto* admitted = std::get_if<Admitted>(&event)) rollout_method_ = admitted->rollout_method;
     if (const auto* slice = std::get_if<MatrixSlice>(&event)) {

@@ -30,7 +30,7 @@ class RecordingSink : public EventSink {
   // Called first thing in OnDone.
   std::function<void()> done_hook;
 
-  void OnEvent(Event event) override {
+  void OnEvent(Event event, EventMemory /*memory*/) override {
     {
       const std::lock_guard lock(mutex_);
       events_.push_back(event);

@@ -35,7 +35,7 @@ TEST_F(AttributeTest, EventsArriveInTheOrderTheyWereGiven) {
   const auto call = Begin();
   const std::vector<Event> events = {Admitted{}, LayerMetrics{}, ChunkMetrics{},     MatrixSlice{},
                                      TopCells{}, Replanned{},    AttributionResult{}};
-  for (const Event& event : events) call->sink->OnEvent(event);
+  for (const Event& event : events) call->sink->OnEvent(event, nullptr);
   call->sink->OnDone(absl::OkStatus());
 
   std::vector<v1::AttributeResponse::EventCase> seen;
@@ -49,7 +49,7 @@ TEST_F(AttributeTest, EventsArriveInTheOrderTheyWereGiven) {
 
 TEST_F(AttributeTest, AnErrorComesAfterTheEventsBeforeIt) {
   const auto call = Begin();
-  call->sink->OnEvent(Admitted{});
+  call->sink->OnEvent(Admitted{}, nullptr);
   call->sink->OnDone(absl::InternalError("The model failed."));
   v1::AttributeResponse response;
   EXPECT_TRUE(reader_->Read(&response));
@@ -61,7 +61,7 @@ TEST_F(AttributeTest, AnErrorComesAfterTheEventsBeforeIt) {
 
 TEST_F(AttributeTest, AnEngineMayAnswerBeforeAttributeReturns) {
   engine_.PlayAtOnce([](FakeCall& call) {
-    call.sink->OnEvent(Admitted{});
+    call.sink->OnEvent(Admitted{}, nullptr);
     call.sink->OnDone(absl::OkStatus());
   });
   reader_ = stub_->Attribute(&context_, {});
@@ -83,7 +83,7 @@ TEST_F(AttributeTest, ASinkWithRoomResumesAtOnce) {
 TEST_F(AttributeTest, ASlowReaderHoldsTheEngineBackUntilItReads) {
   const auto call = Begin();
   constexpr int kSlices = 32;  // far more than the windows of a connection hold
-  for (int i = 0; i < kSlices; ++i) call->sink->OnEvent(Megabyte(i));
+  for (int i = 0; i < kSlices; ++i) call->sink->OnEvent(Megabyte(i), nullptr);
   std::latch resumed(1);
   call->sink->WhenWritable([&] { resumed.count_down(); });
   EXPECT_FALSE(resumed.try_wait());
@@ -101,7 +101,7 @@ TEST_F(AttributeTest, ASlowReaderHoldsTheEngineBackUntilItReads) {
 
 TEST_F(AttributeTest, CancellationReachesTheEngine) {
   const auto call = Begin();
-  call->sink->OnEvent(Admitted{});
+  call->sink->OnEvent(Admitted{}, nullptr);
   context_.TryCancel();
   call->WaitUntilCancelled();
   call->sink->OnDone(absl::CancelledError("Cancelled."));
@@ -113,13 +113,13 @@ TEST_F(AttributeTest, CancellationReachesTheEngine) {
 
 TEST_F(AttributeTest, CancellationResumesAnEngineThatWaitsForTheReader) {
   const auto call = Begin();
-  for (int i = 0; i < 32; ++i) call->sink->OnEvent(Megabyte(i));
+  for (int i = 0; i < 32; ++i) call->sink->OnEvent(Megabyte(i), nullptr);
   std::latch resumed(1);
   call->sink->WhenWritable([&] { resumed.count_down(); });
   context_.TryCancel();
   resumed.wait();
   call->WaitUntilCancelled();
-  call->sink->OnEvent(Megabyte(32));  // dropped, not kept
+  call->sink->OnEvent(Megabyte(32), nullptr);  // dropped, not kept
   call->sink->OnDone(absl::CancelledError("Cancelled."));
 }
 
@@ -166,7 +166,7 @@ TEST_F(AttributeTest, ARefusalBeforeTheFirstEventIsRetriedByTheClient) {
     if (engine_.num_calls() == 1) {
       return call.sink->OnDone(WithRetryDelay(absl::UnavailableError("Loading."), absl::Milliseconds(1)));
     }
-    call.sink->OnEvent(Admitted{});
+    call.sink->OnEvent(Admitted{}, nullptr);
     call.sink->OnDone(absl::OkStatus());
   });
   auto reader = stub->Attribute(&context_, {});

@@ -98,6 +98,16 @@ class FakeEngine : public Engine {
     return call;
   }
 
+  void Estimate(EstimateRequest, std::function<void(absl::StatusOr<AdmissionEstimate>)> done) override {
+    done(absl::UnimplementedError("The puppet estimates nothing."));
+  }
+
+  std::shared_ptr<RolloutCall> Rollout(RolloutRequest, CallContext,
+                                       std::shared_ptr<EventSink> sink) override {
+    sink->OnDone(absl::UnimplementedError("The puppet folds nothing."));
+    return nullptr;
+  }
+
   std::vector<ModelInfo> ListModels() const override {
     const std::lock_guard lock(mutex_);
     return models_;

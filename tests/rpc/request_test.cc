@@ -28,11 +28,11 @@ class RequestTest : public ServerFixture {
     const auto call = engine_.TakeCall();
     Admitted admitted;
     admitted.num_layers = 6;
-    call->sink->OnEvent(admitted);
-    call->sink->OnEvent(LayerMetrics{});
+    call->sink->OnEvent(admitted, nullptr);
+    call->sink->OnEvent(LayerMetrics{}, nullptr);
     AttributionResult result;
     result.metrics.rollout_max = 0.25;
-    call->sink->OnEvent(result);
+    call->sink->OnEvent(result, nullptr);
     call->sink->OnDone(absl::OkStatus());
     client.join();
     return call;

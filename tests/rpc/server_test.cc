@@ -157,8 +157,8 @@ TEST_F(GrpcMetricsTest, EveryMethodIsThereFromTheStart) {
 
 TEST_F(GrpcMetricsTest, AStreamIsCountedWithItsMessages) {
   engine_.PlayAtOnce([](FakeCall& call) {
-    call.sink->OnEvent(Admitted{});
-    call.sink->OnEvent(AttributionResult{});
+    call.sink->OnEvent(Admitted{}, nullptr);
+    call.sink->OnEvent(AttributionResult{}, nullptr);
     call.sink->OnDone(absl::OkStatus());
   });
   grpc::ClientContext context;
