@@ -1,13 +1,45 @@
 // One lock, one queue. Every entry point changes the queue under the lock, and calls `done` of what was
 // decided after the lock is gone.
 //
-// No wake-up is lost: bytes that come back while the first request is planned for are followed by an
-// Advance() of their own, which waits for the lock and plans again.
+// No wake-up is lost: bytes that come back, or a turn that ends, while the queue is gone through are followed
+// by an Advance() of their own, which waits for the lock and goes through it again.
+//
+// What is reserved under the lock must not be given back under it: the budget's release listener takes it.
 #include "server/admission/admission_controller.h"
 
+#include <limits>
+#include <utility>
+
 #include "server/admission/admission_errors.h"
+#include "server/admission/shared_chunk.h"
 
 namespace attribution::admission {
+namespace {
+
+// Predictions of time are as good as the machine is quiet. Refused is only what would be too late at twice
+// the predicted speed.
+constexpr double kSurely = 0.5;
+
+absl::Duration Surely(absl::Duration expected) { return expected * kSurely; }
+
+}  // namespace
+
+Turn::Turn(Turn&& other) noexcept
+    : controller_(std::exchange(other.controller_, nullptr)), number_(other.number_) {}
+
+Turn& Turn::operator=(Turn&& other) noexcept {
+  Turn taken(std::move(other));  // first, so that moving to itself changes nothing
+  End();
+  controller_ = std::exchange(taken.controller_, nullptr);
+  number_ = taken.number_;
+  return *this;
+}
+
+void Turn::End() {
+  if (AdmissionController* const controller = std::exchange(controller_, nullptr)) {
+    controller->EndTurn(number_);
+  }
+}
 
 AdmissionController::AdmissionController(MemoryBudget& budget, AdmissionLimits limits,
                                          std::function<absl::Time()> clock, AdmissionListener& listener)
@@ -21,42 +53,71 @@ AdmissionController::~AdmissionController() {
   {
     const std::scoped_lock lock(mutex_);
     while (!queue_.empty()) {
-      calls.emplace_back(Remove(queue_.begin()), ServerEnded());
       listener_.OnDecision("dropped", "cancelled");
+      Drop(queue_.begin(), ServerEnded(), calls);
     }
+    TellDepth();
   }
   Make(std::move(calls));
 }
 
 Ticket AdmissionController::Submit(AdmissionRequest request) {
+  const ChunkPlan smallest = SmallestPlan(request.plan);
   Waiting waiting;
-  waiting.smallest_bytes = SmallestPlan(request.plan).estimated_peak_bytes;
+  waiting.smallest_bytes = ReservedBytes(smallest.estimated_peak_bytes);
+  waiting.shares = !request.share_key.empty() && 2 * PaddedTokens(request.plan) <= limits_.shared_tokens;
   waiting.submitted = clock_();
-  waiting.timeout = waiting.submitted + limits_.queue_timeout;
+  const absl::Time latest_start = request.deadline - Surely(absl::Seconds(request.expected_seconds));
+  waiting.expiry = std::min(waiting.submitted + limits_.queue_timeout, latest_start);
   waiting.request = std::move(request);
+  return Enqueue(std::move(waiting));
+}
 
+Ticket AdmissionController::Continue(TurnRequest request) {
+  Waiting waiting;
+  waiting.request.deadline = request.deadline;
+  waiting.request.priority = request.priority;
+  waiting.request.expected_seconds = request.expected_seconds;
+  waiting.turn_done = std::move(request.done);
+  waiting.submitted = clock_();
+  waiting.expiry = request.deadline;
+  return Enqueue(std::move(waiting));
+}
+
+// A request is put into the queue first, whether or not it must wait, so that there is one way to be started.
+Ticket AdmissionController::Enqueue(Waiting waiting) {
   Calls calls;
   bool wake = false;
   Ticket ticket = 0;
   {
     const std::scoped_lock lock(mutex_);
     ticket = ++last_ticket_;
-    const Key key = {-int64_t{waiting.request.priority}, ticket};
-    if (std::optional<absl::StatusOr<Grant>> decision = DecideNew(key, waiting)) {
-      calls.emplace_back(std::move(waiting.request.done), *std::move(decision));
+    if (const absl::Status refused = RefuseNew(waiting); !refused.ok()) {
+      calls.admissions.emplace_back(std::move(waiting.request.done), refused);
     } else {
-      wake = waiting.Expiry() < EarliestExpiry();
-      waiting_bytes_ += waiting.request.request_bytes;
+      const Key key = {-int64_t{waiting.request.priority}, ticket};
+      wake = waiting.expiry < EarliestExpiry();
+      if (!waiting.is_admitted()) {
+        ++waiting_requests_;
+        waiting_bytes_ += waiting.request.request_bytes;
+      }
       queue_.emplace(key, std::move(waiting));
-      listener_.OnQueueDepth(static_cast<int64_t>(queue_.size()));
+      Advance(calls, ticket);
+      const auto entry = queue_.find(key);
+      wake = wake && entry != queue_.end();
+      if (entry != queue_.end()) {
+        if (absl::Status full = RefuseToQueue(entry->second); !full.ok()) Drop(entry, full, calls);
+      }
     }
+    TellDepth();
   }
   Make(std::move(calls));
   if (wake && wake_listener_) wake_listener_();
   return ticket;
 }
 
-std::optional<absl::StatusOr<Grant>> AdmissionController::DecideNew(const Key& key, const Waiting& waiting) {
+absl::Status AdmissionController::RefuseNew(const Waiting& waiting) {
+  if (waiting.is_admitted()) return absl::OkStatus();
   if (draining_) {
     listener_.OnDecision("refused", "draining");
     return Draining();
@@ -65,37 +126,45 @@ std::optional<absl::StatusOr<Grant>> AdmissionController::DecideNew(const Key& k
     listener_.OnDecision("dropped", "deadline");
     return DeadlinePassed(absl::ZeroDuration());
   }
-  const bool is_next = queue_.empty() || key < NextRequest()->first;
-  if (is_next || waiting.smallest_bytes > budget_.budget_bytes()) {
-    if (auto decision = TryGrant(waiting, "at_once")) return decision;
-  }
-  if (static_cast<int64_t>(queue_.size()) >= limits_.queue_limit) {
-    listener_.OnDecision("refused", "queue_full");
-    return QueueFull(static_cast<int64_t>(queue_.size()), limits_.queue_limit);
-  }
-  if (waiting.request.request_bytes > limits_.queue_bytes - waiting_bytes_) {
-    listener_.OnDecision("refused", "queue_bytes_full");
-    return QueueBytesFull(waiting.request.request_bytes, waiting_bytes_, limits_.queue_bytes);
-  }
-  return std::nullopt;
-}
-
-std::optional<absl::StatusOr<Grant>> AdmissionController::TryGrant(const Waiting& waiting,
-                                                                   std::string_view reason) {
   const int64_t budget_bytes = budget_.budget_bytes();
   if (waiting.smallest_bytes > budget_bytes) {
     listener_.OnDecision("refused", "never_fits");
-    return NeverFits(waiting.smallest_bytes, budget_bytes,
-                     LongestSequenceThatFits(waiting.request.plan, budget_bytes));
+    const PlanRequest& plan = waiting.request.plan;
+    return NeverFits(SmallestPlan(plan).estimated_peak_bytes, budget_bytes,
+                     LongestSequenceThatFits(plan, EstimateThatFits(budget_bytes)));
   }
-  const int64_t free_bytes = budget_.free_bytes();
-  if (waiting.smallest_bytes > free_bytes) return std::nullopt;  // spares the planner its search
-  std::optional<ChunkPlan> plan = PlanChunks(waiting.request.plan, free_bytes);
-  if (!plan.has_value()) return std::nullopt;
-  std::optional<Reservation> reservation = budget_.TryReserve(plan->estimated_peak_bytes);
-  if (!reservation.has_value()) return std::nullopt;  // the budget shrank meanwhile
-  listener_.OnDecision("admitted", reason);
-  return Grant{*std::move(plan), *std::move(reservation), clock_() - waiting.submitted};
+  const absl::Duration wait = ExpectedWait({-int64_t{waiting.request.priority}, last_ticket_});
+  const absl::Duration run = absl::Seconds(waiting.request.expected_seconds);
+  if (waiting.submitted + Surely(wait + run) > waiting.request.deadline) {
+    listener_.OnDecision("refused", "deadline_too_near");
+    return DeadlineTooNear(waiting.request.deadline - waiting.submitted, wait, run);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status AdmissionController::RefuseToQueue(const Waiting& waiting) const {
+  if (waiting.is_admitted()) return absl::OkStatus();
+  if (waiting_requests_ > limits_.queue_limit) {
+    listener_.OnDecision("refused", "queue_full");
+    return QueueFull(waiting_requests_ - 1, limits_.queue_limit);
+  }
+  const int64_t bytes = waiting.request.request_bytes;
+  if (waiting_bytes_ > limits_.queue_bytes) {
+    listener_.OnDecision("refused", "queue_bytes_full");
+    return QueueBytesFull(bytes, waiting_bytes_ - bytes, limits_.queue_bytes);
+  }
+  return absl::OkStatus();
+}
+
+void AdmissionController::EndTurn(int64_t number) {
+  Calls calls;
+  {
+    const std::scoped_lock lock(mutex_);
+    running_.erase(number);
+    Advance(calls);
+    TellDepth();
+  }
+  Make(std::move(calls));
 }
 
 void AdmissionController::Cancel(Ticket ticket, const absl::Status& reason) {
@@ -105,9 +174,12 @@ void AdmissionController::Cancel(Ticket ticket, const absl::Status& reason) {
     const auto waiting = std::find_if(queue_.begin(), queue_.end(),
                                       [ticket](const auto& entry) { return entry.first.second == ticket; });
     if (waiting == queue_.end()) return;
-    calls.emplace_back(Remove(waiting), reason.ok() ? CancelledWhileWaiting() : reason);
-    listener_.OnDecision("dropped", absl::IsDeadlineExceeded(reason) ? "deadline" : "cancelled");
+    if (!waiting->second.is_admitted()) {
+      listener_.OnDecision("dropped", absl::IsDeadlineExceeded(reason) ? "deadline" : "cancelled");
+    }
+    Drop(waiting, reason.ok() ? CancelledWhileWaiting() : reason, calls);
     Advance(calls);
+    TellDepth();
   }
   Make(std::move(calls));
 }
@@ -119,40 +191,190 @@ void AdmissionController::AdvanceAndCall() {
   {
     const std::scoped_lock lock(mutex_);
     Advance(calls);
+    TellDepth();
   }
   Make(std::move(calls));
 }
 
-void AdmissionController::Advance(Calls& calls) {
+void AdmissionController::DropExpired(Calls& calls) {
   const absl::Time now = clock_();
   for (auto next = queue_.begin(); next != queue_.end();) {
-    const auto waiting = next++;
-    if (now < waiting->second.Expiry()) continue;
-    const bool deadline = now >= waiting->second.request.deadline;
-    const absl::Duration waited = now - waiting->second.submitted;
-    listener_.OnDecision("dropped", deadline ? "deadline" : "queue_timeout");
-    calls.emplace_back(Remove(waiting),
-                       deadline ? DeadlinePassed(waited) : QueueTimeout(waited, limits_.queue_timeout));
-  }
-  while (!queue_.empty()) {
-    const auto next = NextRequest();
-    std::optional<absl::StatusOr<Grant>> decision = TryGrant(next->second, "after_waiting");
-    if (!decision.has_value()) return;
-    calls.emplace_back(Remove(next), *std::move(decision));
+    const auto entry = next++;
+    const Waiting& waiting = entry->second;
+    if (now < waiting.expiry) continue;
+    const absl::Duration waited = now - waiting.submitted;
+    const bool timeout = now >= waiting.submitted + limits_.queue_timeout;
+    if (waiting.is_admitted()) {
+      Drop(entry, DeadlinePassed(waited), calls);
+    } else if (timeout && now < waiting.request.deadline) {
+      listener_.OnDecision("dropped", "queue_timeout");
+      Drop(entry, QueueTimeout(waited, limits_.queue_timeout), calls);
+    } else {
+      listener_.OnDecision("dropped", "deadline");
+      Drop(entry, DeadlinePassed(waited), calls);
+    }
   }
 }
 
-AdmissionDone AdmissionController::Remove(Queue::iterator waiting) {
-  AdmissionDone done = std::move(waiting->second.request.done);
-  waiting_bytes_ -= waiting->second.request.request_bytes;
-  queue_.erase(waiting);
-  listener_.OnQueueDepth(static_cast<int64_t>(queue_.size()));
-  return done;
+void AdmissionController::Advance(Calls& calls, Ticket newest) {
+  DropExpired(calls);
+  std::vector<Key> blocked;  // who must wait for memory
+  bool may_overtake = true;
+  Key last = {std::numeric_limits<int64_t>::min(), 0};
+  while (HasFreeWorker()) {
+    // Looked up anew each time: those that share a chunk leave the queue from the middle.
+    const auto entry = queue_.upper_bound(last);
+    if (entry == queue_.end()) return;
+    last = entry->first;
+    if (entry->second.is_admitted()) {
+      Waiting waiting = Remove(entry);
+      calls.turns.emplace_back(std::move(waiting.turn_done), MakeStart(waiting.request.expected_seconds));
+      continue;
+    }
+    if (!may_overtake) continue;
+    const size_t before = calls.admissions.size();
+    if (!TryAdmit(entry, last.second == newest ? "at_once" : "after_waiting", calls)) {
+      blocked.push_back(last);
+    } else if (calls.admissions[before].second.ok()) {
+      for (const Key& key : blocked) {
+        const auto overtaken = queue_.find(key);
+        if (overtaken != queue_.end()) ++overtaken->second.overtakes;
+      }
+    }
+    may_overtake = std::all_of(blocked.begin(), blocked.end(), [this](const Key& key) {
+      const auto overtaken = queue_.find(key);
+      return overtaken == queue_.end() || overtaken->second.overtakes < limits_.max_overtakes;
+    });
+  }
+}
+
+bool AdmissionController::TryAdmit(Queue::iterator waiting, std::string_view reason, Calls& calls) {
+  const Waiting& candidate = waiting->second;
+  const PlanRequest& request = candidate.request.plan;
+  const int64_t budget_bytes = budget_.budget_bytes();
+  if (candidate.smallest_bytes > budget_bytes) {
+    listener_.OnDecision("refused", "never_fits");
+    Drop(waiting,
+         NeverFits(SmallestPlan(request).estimated_peak_bytes, budget_bytes,
+                   LongestSequenceThatFits(request, EstimateThatFits(budget_bytes))),
+         calls);
+    return true;
+  }
+  const int64_t free_bytes = budget_.free_bytes();
+  if (candidate.smallest_bytes > free_bytes) return false;  // spares the planner its search
+  std::optional<ChunkPlan> plan = PlanChunks(request, EstimateThatFits(free_bytes));
+  if (!plan.has_value()) return false;
+  std::optional<Reservation> reservation = budget_.TryReserve(ReservedBytes(plan->estimated_peak_bytes));
+  if (!reservation.has_value()) return false;  // the budget shrank meanwhile
+  listener_.OnDecision("admitted", reason);
+  Waiting admitted = Remove(waiting);
+  Grant grant{*std::move(plan), *std::move(reservation), clock_() - admitted.submitted,
+              MakeStart(admitted.request.expected_seconds)};
+  const size_t place = calls.admissions.size();
+  calls.admissions.emplace_back(std::move(admitted.request.done), absl::CancelledError());
+  if (admitted.shares && grant.plan.chunks.size() == 1) AdmitCompany(admitted.request, grant, calls);
+  calls.admissions[place].second = std::move(grant);
+  return true;
+}
+
+void AdmissionController::AdmitCompany(const AdmissionRequest& leader, Grant& grant, Calls& calls) {
+  SharedChunk chunk(leader.plan, grant.plan.rollout_method, limits_.shared_tokens);
+  std::vector<Queue::iterator> company;
+  const int64_t most_bytes = grant.reservation.bytes() + budget_.free_bytes();
+  for (auto entry = queue_.begin(); entry != queue_.end(); ++entry) {
+    const Waiting& waiting = entry->second;
+    if (waiting.shares && waiting.request.share_key == leader.share_key &&
+        chunk.TryAdd(waiting.request.plan, most_bytes)) {
+      company.push_back(entry);
+    }
+  }
+  if (company.empty()) return;
+  const int64_t more = std::max<int64_t>(chunk.BytesToReserve() - grant.reservation.bytes(), 0);
+  std::optional<Reservation> rest = budget_.TryReserve(more);
+  if (!rest.has_value()) return;  // the budget shrank meanwhile
+  grant.reservation.Absorb(*std::move(rest));
+  grant.start->members = static_cast<int32_t>(chunk.size());
+  const absl::Time now = clock_();
+  for (size_t i = 1; i < chunk.size(); ++i) {
+    listener_.OnDecision("admitted", "shared");
+    Waiting waiting = Remove(company[i - 1]);
+    ChunkPlan plan;
+    plan.chunk_size = static_cast<int32_t>(waiting.request.plan.lengths.size());
+    plan.chunks = CutChunks(waiting.request.plan.lengths, plan.chunk_size, /*equal_lengths_only=*/false);
+    plan.rollout_method = grant.plan.rollout_method;
+    plan.estimated_peak_bytes = chunk.EstimateOf(i);
+    calls.admissions.emplace_back(std::move(waiting.request.done),
+                                  Grant{std::move(plan), grant.reservation.Split(chunk.OwnBytes(i)),
+                                        now - waiting.submitted, grant.start});
+  }
+  grant.plan.estimated_peak_bytes = chunk.EstimateOf(0);
+  Reservation own = grant.reservation.Split(chunk.OwnBytes(0));
+  grant.start->common = std::exchange(grant.reservation, std::move(own));
+}
+
+std::shared_ptr<Start> AdmissionController::MakeStart(double expected_seconds) {
+  running_[++last_turn_] = {clock_(), expected_seconds};
+  auto start = std::make_shared<Start>();
+  start->turn = Turn(this, last_turn_);
+  return start;
+}
+
+void AdmissionController::Drop(Queue::iterator entry, absl::Status status, Calls& calls) {
+  Waiting waiting = Remove(entry);
+  if (waiting.is_admitted()) {
+    calls.turns.emplace_back(std::move(waiting.turn_done), std::move(status));
+  } else {
+    calls.admissions.emplace_back(std::move(waiting.request.done), std::move(status));
+  }
+}
+
+AdmissionController::Waiting AdmissionController::Remove(Queue::iterator entry) {
+  Waiting waiting = std::move(entry->second);
+  queue_.erase(entry);
+  if (!waiting.is_admitted()) {
+    --waiting_requests_;
+    waiting_bytes_ -= waiting.request.request_bytes;
+  }
+  return waiting;
+}
+
+void AdmissionController::TellDepth() {
+  if (told_depth_ == waiting_requests_) return;
+  told_depth_ = waiting_requests_;
+  listener_.OnQueueDepth(told_depth_);
+}
+
+bool AdmissionController::HasFreeWorker() const {
+  return static_cast<int64_t>(running_.size()) < limits_.workers;
+}
+
+absl::Duration AdmissionController::ExpectedWait(const Key& key) const {
+  absl::Duration ahead;
+  bool any_waits = false;
+  for (const auto& [other, waiting] : queue_) {
+    if (key < other) break;
+    any_waits = true;
+    ahead += absl::Seconds(waiting.request.expected_seconds);
+  }
+  if (!any_waits && HasFreeWorker()) return absl::ZeroDuration();
+  const absl::Time now = clock_();
+  for (const auto& [number, running] : running_) {
+    ahead += std::max(running.start + absl::Seconds(running.expected_seconds) - now, absl::ZeroDuration());
+  }
+  return ahead / limits_.workers;
+}
+
+AdmissionController::Outlook AdmissionController::OutlookOf(const PlanRequest& plan, int32_t priority) const {
+  const int64_t smallest_bytes = ReservedBytes(SmallestPlan(plan).estimated_peak_bytes);
+  const std::scoped_lock lock(mutex_);
+  const Key key = {-int64_t{priority}, std::numeric_limits<Ticket>::max()};
+  const bool is_next = queue_.upper_bound(key) == queue_.begin();
+  return {is_next && HasFreeWorker() && smallest_bytes <= budget_.free_bytes(), ExpectedWait(key)};
 }
 
 absl::Time AdmissionController::EarliestExpiry() const {
   absl::Time earliest = absl::InfiniteFuture();
-  for (const auto& [key, waiting] : queue_) earliest = std::min(earliest, waiting.Expiry());
+  for (const auto& [key, waiting] : queue_) earliest = std::min(earliest, waiting.expiry);
   return earliest;
 }
 
@@ -172,11 +394,12 @@ void AdmissionController::Drain() {
 
 int64_t AdmissionController::queue_depth() const {
   const std::scoped_lock lock(mutex_);
-  return static_cast<int64_t>(queue_.size());
+  return waiting_requests_;
 }
 
 void AdmissionController::Make(Calls calls) {
-  for (auto& [done, result] : calls) done(std::move(result));
+  for (auto& [done, result] : calls.turns) done(std::move(result));
+  for (auto& [done, result] : calls.admissions) done(std::move(result));
 }
 
 }  // namespace attribution::admission

@@ -1,10 +1,15 @@
-// AdmissionController lets a request start when its memory is reserved, and keeps a bounded queue of those
-// that wait. Nobody overtakes: while the first does not fit, the others wait with it.
+// AdmissionController decides which request runs next: one queue for the memory of a device and its workers.
+//
+// A request is admitted when a worker is free and its memory can be reserved; until then it waits. A request
+// of several chunks comes back to the queue for a turn of a worker before each of them, and keeps its memory
+// meanwhile. Small requests that wait for the same thing are admitted together and share a chunk. Order:
+// larger priority first, equal ones as they came. One that waits for memory lets smaller ones that fit go
+// before it a bounded number of times; those that need a turn alone always pass.
 //
 // Thread-safe. It has no thread: its owner calls Expire() at NextExpiry(), and SetWakeListener() tells when
 // that became earlier. `done` of a request is called exactly once, never under the lock, on the thread that
-// submits, cancels, expires or gives memory back; it may come before Submit() returns, and may call the
-// controller.
+// submits, cancels, expires, ends a turn or gives memory back; it may come before Submit() returns, and may
+// call the controller.
 #ifndef SERVER_ADMISSION_ADMISSION_CONTROLLER_H_
 #define SERVER_ADMISSION_ADMISSION_CONTROLLER_H_
 
@@ -12,12 +17,15 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -26,11 +34,44 @@
 
 namespace attribution::admission {
 
-// Leave to run. The reservation covers plan.estimated_peak_bytes and ends with the grant.
+class AdmissionController;
+
+// Leave to use one worker for one chunk. Move-only; one thread at a time. What was moved from, or ended, is
+// no turn.
+class Turn {
+ public:
+  Turn() = default;
+  Turn(Turn&& other) noexcept;
+  Turn& operator=(Turn&& other) noexcept;
+  Turn(const Turn&) = delete;
+  Turn& operator=(const Turn&) = delete;
+  ~Turn() { End(); }
+
+  // Gives the worker back: whoever is next is started on this thread.
+  void End();
+
+ private:
+  friend class AdmissionController;
+  Turn(AdmissionController* controller, int64_t number) : controller_(controller), number_(number) {}
+
+  AdmissionController* controller_ = nullptr;
+  int64_t number_ = 0;
+};
+
+// The start of one chunk, which all requests that have a part in it hold together.
+struct Start {
+  Turn turn;
+  Reservation common;   // of a chunk of several requests: what none of them holds by itself
+  int32_t members = 1;  // requests that have a part
+};
+
+// Leave to run. The reservation covers ReservedBytes(plan.estimated_peak_bytes); that of a request that
+// shares its chunk covers its own share, of which a part is in `start->common`.
 struct Grant {
-  ChunkPlan plan;
+  ChunkPlan plan;  // of a request that shares its chunk: the estimate of its share
   Reservation reservation;
   absl::Duration waited;
+  std::shared_ptr<Start> start;  // of the first chunk
 };
 
 // Gets a grant, or
@@ -38,22 +79,40 @@ struct Grant {
 //     sequence alone needs more than the whole budget;
 //   RESOURCE_EXHAUSTED QUEUE_FULL, QUEUE_BYTES_FULL or QUEUE_TIMEOUT, with a retry delay: not now;
 //   UNAVAILABLE DRAINING, with a retry delay;
-//   DEADLINE_EXCEEDED: the deadline came first;
+//   DEADLINE_EXCEEDED: the deadline came first, or is so near that the request cannot finish;
 //   the status that Cancel() was given.
 using AdmissionDone = std::function<void(absl::StatusOr<Grant>)>;
 
 struct AdmissionRequest {
   PlanRequest plan;
   absl::Time deadline = absl::InfiniteFuture();
-  int32_t priority = 0;       // larger goes first; equal ones in order of arrival
-  int64_t request_bytes = 0;  // held while it waits
+  int32_t priority = 0;         // larger goes first; equal ones in order of arrival
+  int64_t request_bytes = 0;    // held while it waits
+  double expected_seconds = 0;  // from its start to its end; 0: unknown
+  // Requests of one key that are a single chunk may run together. They differ in nothing but their sequences
+  // and what is sent of them. Empty: it runs alone.
+  std::string share_key;
   AdmissionDone done;
 };
 
+// Gets the start of the next chunk, DEADLINE_EXCEEDED, or the status that Cancel() was given.
+using TurnDone = std::function<void(absl::StatusOr<std::shared_ptr<Start>>)>;
+
+// An admitted request that needs a worker again.
+struct TurnRequest {
+  absl::Time deadline = absl::InfiniteFuture();
+  int32_t priority = 0;
+  double expected_seconds = 0;  // what is left of it
+  TurnDone done;
+};
+
 struct AdmissionLimits {
-  int32_t queue_limit = 256;                 // requests that may wait
+  int32_t queue_limit = 256;                 // requests that may wait to be admitted
   int64_t queue_bytes = int64_t{256} << 20;  // sum of their request_bytes
   absl::Duration queue_timeout = absl::Seconds(30);
+  int32_t workers = 1;           // chunks that run at once
+  int32_t max_overtakes = 16;    // requests that may go before one that waits for memory
+  int64_t shared_tokens = 2048;  // most padded positions of a chunk of several requests; 0: none are shared
 };
 
 // Hears every decision before the request's `done`. Called under the controller's lock, in order: must not
@@ -62,20 +121,22 @@ class AdmissionListener {
  public:
   virtual ~AdmissionListener() = default;
 
-  // admitted: at_once, after_waiting. refused: never_fits, queue_full, queue_bytes_full, draining.
-  // dropped: queue_timeout, deadline, cancelled. A waiting request is refused if the budget shrank below it.
+  // admitted: at_once, after_waiting, shared (it joined another's chunk). refused: never_fits, queue_full,
+  // queue_bytes_full, draining, deadline_too_near. dropped: queue_timeout, deadline, cancelled. A waiting
+  // request is refused if the budget shrank below it.
   virtual void OnDecision(std::string_view decision, std::string_view reason) = 0;
 
-  // The number of requests that wait, after each change.
+  // The number of requests that wait to be admitted, after each change.
   virtual void OnQueueDepth(int64_t depth) = 0;
 };
 
-// Names a submitted request; never reused.
+// Names what was submitted; never reused.
 using Ticket = int64_t;
 
 class AdmissionController {
  public:
-  // Becomes the release listener of `budget`. `budget` and `listener` outlive the controller.
+  // Becomes the release listener of `budget`. `budget` and `listener` outlive the controller, which outlives
+  // every turn.
   AdmissionController(MemoryBudget& budget, AdmissionLimits limits, std::function<absl::Time()> clock,
                       AdmissionListener& listener);
 
@@ -88,11 +149,15 @@ class AdmissionController {
   // Admits, queues or refuses. REQUIRES: done is set, plan.lengths is not empty.
   Ticket Submit(AdmissionRequest request);
 
-  // Takes a waiting request out of the queue; its done gets `reason`, CANCELLED if that is OK. Does nothing
-  // for a ticket that is unknown or decided.
+  // Waits for a worker. Not bounded by the queue's limits: the request was admitted. REQUIRES: done is set.
+  Ticket Continue(TurnRequest request);
+
+  // Takes what waits out of the queue; its done gets `reason`, CANCELLED if that is OK. Does nothing for a
+  // ticket that is unknown or decided.
   void Cancel(Ticket ticket, const absl::Status& reason);
 
-  // Drops the requests whose deadline or queue_timeout has come.
+  // Drops the requests whose time has come: queue_timeout, or the last moment from which they could finish
+  // before their deadline.
   void Expire();
 
   // When Expire() has something to do; InfiniteFuture if never.
@@ -107,36 +172,72 @@ class AdmissionController {
 
   int64_t queue_depth() const;
 
- private:
-  struct Waiting {
-    AdmissionRequest request;
-    int64_t smallest_bytes = 0;  // one sequence at a time
-    absl::Time submitted;
-    absl::Time timeout;
+  // Whether a request of this priority and smallest plan would start at once, and how long it may have to
+  // wait, by what is expected of those before it.
+  struct Outlook {
+    bool starts_now = false;
+    absl::Duration wait;
+  };
+  Outlook OutlookOf(const PlanRequest& plan, int32_t priority) const;
 
-    absl::Time Expiry() const { return std::min(timeout, request.deadline); }
+ private:
+  friend class Turn;
+
+  // A request that waits to be admitted, or an admitted one that waits for a turn.
+  struct Waiting {
+    AdmissionRequest request;    // of an admitted one only deadline, priority and expected_seconds
+    TurnDone turn_done;          // set if it waits for a turn
+    int64_t smallest_bytes = 0;  // to reserve for one sequence at a time
+    bool shares = false;         // whether it may run with others
+    int32_t overtakes = 0;       // of others, since it began to wait for memory
+    absl::Time submitted;
+    absl::Time expiry;
+
+    bool is_admitted() const { return turn_done != nullptr; }
+  };
+  // A turn that somebody has.
+  struct Running {
+    absl::Time start;
+    double expected_seconds = 0;
   };
   // Orders by priority, largest first, then by ticket.
   using Key = std::pair<int64_t, Ticket>;
   using Queue = std::map<Key, Waiting>;
   // Calls of `done` that are due once the lock is free.
-  using Calls = std::vector<std::pair<AdmissionDone, absl::StatusOr<Grant>>>;
+  struct Calls {
+    std::vector<std::pair<AdmissionDone, absl::StatusOr<Grant>>> admissions;
+    std::vector<std::pair<TurnDone, absl::StatusOr<std::shared_ptr<Start>>>> turns;
+  };
 
-  // All but AdvanceAndCall and Make REQUIRE that mutex_ is held.
-
-  // Which request is admitted next. REQUIRES: the queue is not empty.
-  Queue::iterator NextRequest() { return queue_.begin(); }
-
-  // What becomes of a new request; nothing if it must wait and may.
-  std::optional<absl::StatusOr<Grant>> DecideNew(const Key& key, const Waiting& waiting);
-  // A grant if the memory is free, an error if it never will be, else nothing. `reason` is that of a grant.
-  std::optional<absl::StatusOr<Grant>> TryGrant(const Waiting& waiting, std::string_view reason);
-  // Drops what has expired, then admits in order until one does not fit.
-  void Advance(Calls& calls);
-  AdmissionDone Remove(Queue::iterator waiting);
-  absl::Time EarliestExpiry() const;
+  Ticket Enqueue(Waiting waiting);
+  void EndTurn(int64_t number);
   void AdvanceAndCall();
   static void Make(Calls calls);
+
+  // Why a new request need not wait: it never fits, or cannot finish in time. OK if it may.
+  absl::Status RefuseNew(const Waiting& waiting) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Why the queue has no room for what was just put into it. OK if it has.
+  absl::Status RefuseToQueue(const Waiting& waiting) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Drops what has expired, then starts in order what fits while workers are free. Those that are admitted
+  // now and have the ticket `newest` did not wait.
+  void Advance(Calls& calls, Ticket newest = 0) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void DropExpired(Calls& calls) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Admits a request, or refuses it if it never fits; false if its memory is not free.
+  bool TryAdmit(Queue::iterator waiting, std::string_view reason, Calls& calls)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Lets others that wait run in the chunk of `grant`, as far as their memory is free, and takes them out of
+  // the queue.
+  void AdmitCompany(const AdmissionRequest& leader, Grant& grant, Calls& calls)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::shared_ptr<Start> MakeStart(double expected_seconds) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Ends what waits with a status.
+  void Drop(Queue::iterator waiting, absl::Status status, Calls& calls) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Waiting Remove(Queue::iterator waiting) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void TellDepth() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Time EarliestExpiry() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool HasFreeWorker() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // How long the work before `key` may take.
+  absl::Duration ExpectedWait(const Key& key) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   MemoryBudget& budget_;
   const AdmissionLimits limits_;
@@ -144,11 +245,15 @@ class AdmissionController {
   AdmissionListener& listener_;
   std::function<void()> wake_listener_;
 
-  mutable std::mutex mutex_;  // guards all below
-  Queue queue_;
-  int64_t waiting_bytes_ = 0;
-  Ticket last_ticket_ = 0;
-  bool draining_ = false;
+  mutable std::mutex mutex_;
+  Queue queue_ ABSL_GUARDED_BY(mutex_);
+  std::map<int64_t, Running> running_ ABSL_GUARDED_BY(mutex_);  // by number of the turn
+  int64_t waiting_requests_ ABSL_GUARDED_BY(mutex_) = 0;        // that are not admitted
+  int64_t waiting_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  int64_t told_depth_ ABSL_GUARDED_BY(mutex_) = 0;
+  Ticket last_ticket_ ABSL_GUARDED_BY(mutex_) = 0;
+  int64_t last_turn_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool draining_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace attribution::admission

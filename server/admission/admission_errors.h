@@ -22,8 +22,10 @@ absl::Status QueueFull(int64_t waiting, int32_t queue_limit);
 absl::Status QueueBytesFull(int64_t request_bytes, int64_t waiting_bytes, int64_t queue_bytes);
 absl::Status QueueTimeout(absl::Duration waited, absl::Duration queue_timeout);
 
-// DEADLINE_EXCEEDED.
+// DEADLINE_EXCEEDED: it has come, or is nearer than the request can take.
 absl::Status DeadlinePassed(absl::Duration waited);
+absl::Status DeadlineTooNear(absl::Duration left, absl::Duration expected_wait,
+                             absl::Duration expected_duration);
 
 // UNAVAILABLE, DRAINING, with a retry delay.
 absl::Status Draining();

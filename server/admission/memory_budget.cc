@@ -22,6 +22,17 @@ void Reservation::Shrink(int64_t bytes) {
   budget_->Return(std::exchange(bytes_, kept) - kept);
 }
 
+Reservation Reservation::Split(int64_t bytes) {
+  const int64_t parted = std::clamp<int64_t>(bytes, 0, bytes_);
+  bytes_ -= parted;
+  return {budget_, parted};
+}
+
+void Reservation::Absorb(Reservation other) {
+  if (budget_ == nullptr) budget_ = other.budget_;
+  bytes_ += std::exchange(other.bytes_, 0);
+}
+
 MemoryBudget::MemoryBudget(int64_t budget_bytes, std::function<void(int64_t reserved_bytes)> on_change)
     : on_change_(std::move(on_change)), budget_bytes_(budget_bytes) {}
 

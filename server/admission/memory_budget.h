@@ -30,6 +30,11 @@ class Reservation {
   // Gives back what is above `bytes`. Never grows: nothing happens if less is held; negative counts as 0.
   void Shrink(int64_t bytes);
 
+  // Parts from `bytes` of it, at most all, which become a reservation of their own; and takes over what
+  // another of the same budget holds. The budget hears of neither.
+  Reservation Split(int64_t bytes);
+  void Absorb(Reservation other);
+
   // Gives everything back. When this returns, the budget's `on_change` has been told.
   void Release() { Shrink(0); }
 

@@ -29,8 +29,8 @@ int64_t Saturated(double bytes) {
   return static_cast<int64_t>(bytes);
 }
 
-// What the rollouts of rows alone take. Rows that go forward have a product for each block of the layer in work, and a
-// block has 32 rows at least, but for the share of a thread that is the last.
+// What the rollouts of rows alone take. Rows that go forward have a product for each block of the layer in
+// work, and a block has 32 rows at least, but for the share of a thread that is the last.
 double BytesOfRowsAlone(const RowsAlone& alone, const ModelCost& model, double sequences, double length) {
   const double rows = std::min(NotNegative(static_cast<double>(alone.rows)), length) * length * kFloatBytes;
   const double in_work = kRowVectors * rows;

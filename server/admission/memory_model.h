@@ -49,8 +49,8 @@ struct RowsAlone {
   bool keeps_layers = true;  // every one of them, whole, until the chunk ends; else rows alone are held
 };
 
-// A predicted peak in two parts. Where several requests share a chunk, each has its own part by itself, and of
-// the common part of the whole chunk the share of its padded positions.
+// A predicted peak in two parts. Where several requests share a chunk, each has its own part by itself, and
+// of the common part of the whole chunk the share of its padded positions.
 struct PeakParts {
   int64_t own_bytes = 0;     // rollouts of its sequences, and what waits to be sent of them
   int64_t common_bytes = 0;  // activations, blocks of attention, what the sequences use one after the other

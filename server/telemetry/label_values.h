@@ -29,13 +29,15 @@ struct DecisionLabels {
   const char* decision;
   const char* reason;
 };
-inline constexpr std::array<DecisionLabels, 9> kAdmissionDecisions = {{
+inline constexpr std::array<DecisionLabels, 11> kAdmissionDecisions = {{
     {"admitted", "at_once"},
     {"admitted", "after_waiting"},
+    {"admitted", "shared"},
     {"refused", "never_fits"},
     {"refused", "queue_full"},
     {"refused", "queue_bytes_full"},
     {"refused", "draining"},
+    {"refused", "deadline_too_near"},
     {"dropped", "queue_timeout"},
     {"dropped", "deadline"},
     {"dropped", "cancelled"},
