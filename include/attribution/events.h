@@ -99,6 +99,8 @@ struct Replanned {
   int32_t chunk_size = 0;
   int32_t num_chunks = 0;
   int32_t attempt = 0;
+
+  friend bool operator==(const Replanned&, const Replanned&) = default;
 };
 
 // Last event of a successful attribution.

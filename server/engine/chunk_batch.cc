@@ -30,16 +30,20 @@ void FillRow(const TokenSequence& sequence, capture::InputRole role, int64_t* ro
 
 }  // namespace
 
-std::vector<at::Tensor> MakeChunkBatch(const std::vector<TokenSequence>& sequences, int64_t first,
-                                       int64_t count, int64_t padded_length,
-                                       const std::vector<capture::RunnerInput>& inputs,
+std::vector<at::Tensor> MakeChunkBatch(const std::vector<const TokenSequence*>& sequences,
+                                       int64_t padded_length, const std::vector<capture::RunnerInput>& inputs,
                                        int64_t pad_token_id) {
+  const auto count = static_cast<int64_t>(sequences.size());
   std::vector<at::Tensor> batch;
+  batch.reserve(inputs.size());
   for (const capture::RunnerInput& input : inputs) {
     const int64_t padding = input.role == capture::InputRole::kInputIds ? pad_token_id : 0;
     at::Tensor tensor = at::full({count, padded_length}, padding, at::kLong);
     auto* row = tensor.data_ptr<int64_t>();
-    for (int64_t i = 0; i < count; ++i, row += padded_length) FillRow(sequences[first + i], input.role, row);
+    for (const TokenSequence* sequence : sequences) {
+      FillRow(*sequence, input.role, row);
+      row += padded_length;
+    }
     batch.push_back(std::move(tensor));
   }
   return batch;

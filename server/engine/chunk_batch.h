@@ -13,14 +13,13 @@
 
 namespace attribution::engine {
 
-// Returns [B, S] int64 tensors on the CPU, in the order of `inputs`, for sequences [first, first + B) padded
-// on the right to S = padded_length: ids with `pad_token_id`, mask and token types with 0. REQUIRES: no
-// sequence is longer.
-std::vector<at::Tensor> MakeChunkBatch(const std::vector<TokenSequence>& sequences, int64_t first,
-                                       int64_t count, int64_t padded_length,
-                                       const std::vector<capture::RunnerInput>& inputs, int64_t pad_token_id);
+// Returns [B, S] int64 tensors on the CPU, in the order of `inputs`, for B sequences padded on the right to S
+// = padded_length: ids with `pad_token_id`, mask and token types with 0. REQUIRES: no sequence is longer.
+std::vector<at::Tensor> MakeChunkBatch(const std::vector<const TokenSequence*>& sequences,
+                                       int64_t padded_length, const std::vector<capture::RunnerInput>& inputs,
+                                       int64_t pad_token_id);
 
-// Returns the same sequences of named tensors, which share the request's memory.
+// Returns sequences [first, first + count) of named tensors, which share the request's memory.
 std::vector<at::Tensor> MakeChunkBatch(const TensorInputs& tensors, int64_t first, int64_t count);
 
 }  // namespace attribution::engine

@@ -47,25 +47,27 @@ rollout::ValidPositions PositionsOf(const PreparedRequest& request, int64_t sequ
 }  // namespace
 
 ChunkFold::ChunkFold(const PreparedRequest& request, int64_t first, int64_t count, LayerDone layer_done,
-                     RolloutMethod method)
+                     RolloutMethod method, at::Tensor& spare)
     : request_(request),
       layer_done_(std::move(layer_done)),
       method_(method),
       first_sequence_(first),
       last_layer_(LastLayer(request)),
-      kept_(count) {
+      kept_(count),
+      spare_(spare),
+      options_(at::TensorOptions().dtype(at::kFloat).device(request.model->runner->description().device)) {
   const memory::AttentionScope scope;
-  const at::TensorOptions options =
-      at::TensorOptions().dtype(at::kFloat).device(request.model->runner->description().device);
-  int64_t longest = 0;
   const bool alone = method == RolloutMethod::kSelectedRows;
   for (int64_t i = 0; i < count; ++i) {
-    folds_.emplace_back(request.options, PositionsOf(request, first + i, options), options,
+    folds_.emplace_back(request.options, PositionsOf(request, first + i, options_), options_,
                         alone ? std::optional(RowsOf(i)) : std::nullopt);
-    longest = std::max(longest, folds_.back().valid().length());
+    padded_length_ = std::max(padded_length_, folds_.back().valid().length());
   }
-  padded_length_ = longest;
-  spare_ = at::empty({alone ? 0 : longest * longest}, options);
+  const int64_t cells = alone ? 0 : padded_length_ * padded_length_;
+  if (!spare_.defined() || spare_.numel() < cells) {
+    spare_.reset();
+    spare_ = at::empty({cells}, options_);
+  }
 }
 
 bool ChunkFold::BeginLayer(const capture::LayerShape& shape) {
@@ -103,7 +105,7 @@ bool ChunkFold::HasExpectedLength(const capture::LayerShape& shape) const {
 void ChunkFold::KeepLayer() {
   for (size_t i = 0; i < folds_.size(); ++i) {
     kept_[i].emplace_back(RowsOf(static_cast<int64_t>(i)), folds_[i].valid().length(),
-                          request_.output.encoding, spare_.options());
+                          request_.output.encoding, options_);
   }
 }
 
@@ -139,11 +141,20 @@ void ChunkFold::EndSequence(int64_t sequence) {
 }
 
 bool ChunkFold::EndLayer() {
-  if (status_.ok()) status_ = layer_done_(layer_, layer_statistics_);
+  if (status_.ok()) layer_done_(layer_, layer_statistics_);
   if (layer_ == request_.options.layer_idx) attention_ = layer_statistics_;
   // After the model's very last site the graph ends by itself.
   const bool ends_anyway = executions_ == request_.layers.execution_order().size();
   return status_.ok() && (layer_ < last_layer_ || ends_anyway);
+}
+
+int64_t ChunkFold::bytes() const {
+  int64_t bytes = 0;
+  for (const rollout::SequenceFold& fold : folds_) bytes += fold.bytes();
+  for (const std::vector<rollout::SelectedRows>& layers : kept_) {
+    for (const rollout::SelectedRows& rows : layers) bytes += rows.bytes();
+  }
+  return bytes;
 }
 
 absl::Status ChunkFold::Finish() const {

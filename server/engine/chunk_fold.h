@@ -1,7 +1,8 @@
 // ChunkFold folds the layers of one chunk into the rollouts of its sequences while the model runs.
 //
-// One per chunk; lives on the worker that runs it. Holds one rollout a sequence, one spare for all of them
-// (or what chosen rows need instead of both) and, if layers are sent, their chosen rows until the chunk ends.
+// One per request of a chunk; lives on the worker that runs it. Holds one rollout a sequence (or what chosen
+// rows need instead) and, if layers are sent, their chosen rows until the chunk ends. The spare, to which the
+// next rollout is written, is one for all of a chunk.
 #ifndef SERVER_ENGINE_CHUNK_FOLD_H_
 #define SERVER_ENGINE_CHUNK_FOLD_H_
 
@@ -26,14 +27,15 @@ namespace attribution::engine {
 class ChunkFold : public capture::AttentionObserver {
  public:
   // Called when a layer is complete, with its statistics of each sequence (empty unless the layer is
-  // measured). A status that is not OK stops the forward pass.
+  // measured).
   using LayerDone =
-      std::function<absl::Status(int32_t layer, const std::vector<rollout::AttentionStatistics>& sequences)>;
+      std::function<void(int32_t layer, const std::vector<rollout::AttentionStatistics>& sequences)>;
 
-  // Folds sequences [first, first + count) of `request`, which outlives the fold: whole rollouts, or the
-  // request's rows of them alone. REQUIRES: for kSelectedRows, nothing that is asked for needs more.
+  // Folds sequences [first, first + count) of `request`: whole rollouts, or the request's rows of them alone.
+  // `spare` is made large enough for them. `request` and `spare` outlive the fold. REQUIRES: for
+  // kSelectedRows, nothing that is asked for needs more.
   ChunkFold(const PreparedRequest& request, int64_t first, int64_t count, LayerDone layer_done,
-            RolloutMethod method = RolloutMethod::kFullMatrix);
+            RolloutMethod method, at::Tensor& spare);
 
   bool BeginLayer(const capture::LayerShape& shape) override;
   bool WantsVisible() const override;
@@ -41,6 +43,13 @@ class ChunkFold : public capture::AttentionObserver {
   void AddRows(int64_t sequence, int64_t first_row, const at::Tensor& probabilities) override;
   void EndSequence(int64_t sequence) override;
   bool EndLayer() override;
+
+  // Ends the fold with `status`, unless it has failed before. REQUIRES: no layer is under way.
+  void Fail(absl::Status status) { status_.Update(std::move(status)); }
+  bool has_failed() const { return !status_.ok(); }
+
+  // Bytes of the rollouts, and of the layers kept so far.
+  int64_t bytes() const;
 
   // Why the pass was stopped; OK if it saw every layer that the options ask for.
   absl::Status Finish() const;
@@ -74,7 +83,8 @@ class ChunkFold : public capture::AttentionObserver {
   std::vector<rollout::SequenceFold> folds_;
   std::vector<std::vector<rollout::SelectedRows>> kept_;  // [B][layers so far]
   std::vector<rollout::AttentionStatistics> attention_;   // of layer_idx
-  at::Tensor spare_;
+  at::Tensor& spare_;
+  const at::TensorOptions options_;                             // of what is folded
   std::vector<rollout::AttentionStatistics> layer_statistics_;  // of the current layer
   int32_t layer_ = -1;                                          // the current one
   int64_t padded_length_ = 0;

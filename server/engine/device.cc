@@ -1,6 +1,7 @@
 #include "server/engine/device.h"
 
 #include <ATen/DeviceAccelerator.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <exception>
 
@@ -33,6 +34,17 @@ absl::StatusOr<c10::Device> ResolveDevice(const std::string& name) {
 int64_t FreeBytes(c10::Device device) {
   if (device.is_cpu()) return admission::ReadHostResources().memory_available_bytes;
   return static_cast<int64_t>(at::accelerator::getMemoryInfo(device.index()).first);
+}
+
+void ReturnCaches(c10::Device device) {
+  if (!device.is_cpu()) at::accelerator::emptyCache();
+}
+
+void UseOwnStream(c10::Device device) {
+  if (device.is_cpu()) return;
+  const c10::impl::VirtualGuardImpl implementation(device.type());
+  implementation.exchangeDevice(device);
+  implementation.exchangeStream(implementation.getStreamFromGlobalPool(device));
 }
 
 }  // namespace attribution::engine

@@ -20,6 +20,12 @@ absl::StatusOr<c10::Device> ResolveDevice(const std::string& name);
 // Bytes that can be allocated on the device now: of the CPU, what the machine and the cgroup leave.
 int64_t FreeBytes(c10::Device device);
 
+// Gives memory that the device's allocator keeps for later back to the device. Nothing is kept on the CPU.
+void ReturnCaches(c10::Device device);
+
+// Gives this thread a stream of its own on an accelerator, so that workers do not wait for each other.
+void UseOwnStream(c10::Device device);
+
 }  // namespace attribution::engine
 
 #endif  // SERVER_ENGINE_DEVICE_H_

@@ -1,5 +1,6 @@
 #include "server/engine/job_telemetry.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
@@ -74,20 +75,44 @@ void RecordPeak(telemetry::Metrics& metrics, int64_t measured_bytes, int64_t est
   }
 }
 
-void RecordRequest(telemetry::Metrics& metrics, const RequestIdentity& identity, const absl::Status& status,
-                   absl::Duration since_arrival, absl::Duration since_cancel) {
+void RecordRecovery(telemetry::Metrics& metrics, const models::ResidentModel& model, int32_t retries) {
+  metrics.Add(MetricId::kOutOfMemoryRecovered,
+              {model.name, absl::StrCat(model.version), model.runner->description().device.str()}, retries);
+}
+
+void DescribeRequest(const PreparedRequest& request, RequestRecord& record) {
+  record.version = absl::StrCat(request.model->version);
+  record.sequences = request.num_sequences();
+  for (int64_t i = 0; i < record.sequences; ++i) {
+    record.longest = std::max(record.longest, request.LengthOf(i));
+    record.positions += request.LengthOf(i);
+  }
+}
+
+void RecordRequest(telemetry::Metrics& metrics, const RequestRecord& record, const CallContext& context,
+                   const absl::Status& status) {
   const char* outcome = telemetry::OutcomeName(static_cast<int>(status.code()));
   metrics.Add(MetricId::kRequests, {outcome});
   if (status.code() == absl::StatusCode::kCancelled) {
-    metrics.Observe(MetricId::kCancelLatencySeconds, {}, absl::ToDoubleSeconds(since_cancel));
+    metrics.Observe(MetricId::kCancelLatencySeconds, {}, absl::ToDoubleSeconds(record.since_cancel));
   }
   const bool ours = status.code() == absl::StatusCode::kInternal;
   telemetry::Log(ours ? telemetry::LogLevel::kError : telemetry::LogLevel::kInfo, "Request ended.",
-                 {{"request_id", identity.request_id},
-                  {"peer", identity.peer},
-                  {"model", identity.model.substr(0, kLongestLogged)},
+                 {{"request_id", context.request_id},
+                  {"trace_id", context.trace_id},
+                  {"peer", context.peer},
+                  {"model", record.model.substr(0, kLongestLogged)},
+                  {"version", record.version},
+                  {"sequences", record.sequences},
+                  {"longest", record.longest},
+                  {"positions", record.positions},
                   {"outcome", outcome},
-                  {"seconds", absl::ToDoubleSeconds(since_arrival)},
+                  {"reason", ReasonOf(status).value_or("")},
+                  {"queue_seconds", absl::ToDoubleSeconds(record.waited)},
+                  {"forward_seconds", absl::ToDoubleSeconds(record.forward)},
+                  {"seconds", absl::ToDoubleSeconds(record.total)},
+                  {"since_cancel_seconds", absl::ToDoubleSeconds(record.since_cancel)},
+                  {"peak_bytes", record.peak_bytes},
                   {"error", ErrorForLog(status)}});
 }
 

@@ -7,19 +7,31 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "attribution/engine.h"
 #include "attribution/events.h"
 #include "server/admission/admission_controller.h"
+#include "server/engine/request_intake.h"
 #include "server/models/resident_model.h"
 #include "server/telemetry/metrics.h"
 
 namespace attribution::engine {
 
-// Who asked, for the log.
-struct RequestIdentity {
-  const std::string& model;
-  const std::string& request_id;
-  const std::string& peer;
+// What the log says of a request. Never what it holds.
+struct RequestRecord {
+  std::string model;    // as the client named it
+  std::string version;  // that serves it; empty if none was found
+  int64_t sequences = 0;
+  int64_t longest = 0;    // positions
+  int64_t positions = 0;  // of all sequences
+  absl::Duration waited;
+  absl::Duration forward;
+  absl::Duration total;
+  absl::Duration since_cancel;  // 0 unless it was cancelled
+  int64_t peak_bytes = 0;
 };
+
+// Fills what a checked request says about itself.
+void DescribeRequest(const PreparedRequest& request, RequestRecord& record);
 
 // The request got its memory `since_arrival` after it came.
 void RecordAdmission(telemetry::Metrics& metrics, const admission::Grant& grant,
@@ -41,10 +53,12 @@ void RecordSequence(telemetry::Metrics& metrics, const models::ResidentModel& mo
 // A request succeeded with this peak.
 void RecordPeak(telemetry::Metrics& metrics, int64_t measured_bytes, int64_t estimated_bytes);
 
-// A request ended, `since_arrival` after it came and, if it was cancelled, `since_cancel` after that. Writes
-// its log line.
-void RecordRequest(telemetry::Metrics& metrics, const RequestIdentity& identity, const absl::Status& status,
-                   absl::Duration since_arrival, absl::Duration since_cancel);
+// `retries` chunks ran out of memory and were computed after all.
+void RecordRecovery(telemetry::Metrics& metrics, const models::ResidentModel& model, int32_t retries);
+
+// A request ended. Writes its log line.
+void RecordRequest(telemetry::Metrics& metrics, const RequestRecord& record, const CallContext& context,
+                   const absl::Status& status);
 
 }  // namespace attribution::engine
 

@@ -29,13 +29,22 @@ struct Account {
 // for it.
 class AllocationCounter::Recorder final : public c10::MemoryReportingInfoBase {
  public:
+  explicit Recorder(Ledger* ledger) : ledger_(ledger) {}
+
+  // Ends what is told to the ledger: it may not outlive the counter, as this may.
+  void Close() {
+    const std::scoped_lock lock(mutex_);
+    if (ledger_ != nullptr) ledger_->Add(-total_.live);
+    ledger_ = nullptr;
+  }
+
   void reportMemoryUsage(void* block, int64_t bytes, size_t, size_t, c10::Device) override {
     const std::scoped_lock lock(mutex_);
     Forget(block);  // freed; or, if it is allocated again, freed earlier on a thread that was not watched
     if (bytes <= 0) return;
     const bool attention = attention_depth > 0;
     blocks_.emplace(block, Block{bytes, attention});
-    total_.Add(bytes);
+    AddToTotal(bytes);
     if (attention) attention_.Add(bytes);
   }
 
@@ -48,7 +57,7 @@ class AllocationCounter::Recorder final : public c10::MemoryReportingInfoBase {
 
   void AddExternal(int64_t bytes) {
     const std::scoped_lock lock(mutex_);
-    total_.Add(bytes);
+    AddToTotal(bytes);
   }
 
   void SetLimit(int64_t bytes) {
@@ -90,17 +99,23 @@ class AllocationCounter::Recorder final : public c10::MemoryReportingInfoBase {
     bool attention = false;
   };
 
+  void AddToTotal(int64_t bytes) {
+    total_.Add(bytes);
+    if (ledger_ != nullptr) ledger_->Add(bytes);
+  }
+
   // Does nothing for a block that was allocated before the scope: it is not this job's.
   void Forget(void* block) {
     const auto found = blocks_.find(block);
     if (found == blocks_.end()) return;
-    total_.Add(-found->second.bytes);
+    AddToTotal(-found->second.bytes);
     if (found->second.attention) attention_.Add(-found->second.bytes);
     blocks_.erase(found);
   }
 
   mutable std::mutex mutex_;
   // Guarded by mutex_.
+  Ledger* ledger_;
   Account total_;
   Account attention_;
   int64_t limit_ = kUnlimited;
@@ -108,8 +123,15 @@ class AllocationCounter::Recorder final : public c10::MemoryReportingInfoBase {
   std::unordered_map<void*, Block> blocks_;
 };
 
-AllocationCounter::AllocationCounter() : recorder_(std::make_shared<Recorder>()) {}
-AllocationCounter::~AllocationCounter() = default;
+void Ledger::Add(int64_t bytes) {
+  const int64_t live = live_ += bytes;
+  int64_t peak = peak_;
+  while (live > peak && !peak_.compare_exchange_weak(peak, live)) {
+  }
+}
+
+AllocationCounter::AllocationCounter(Ledger* ledger) : recorder_(std::make_shared<Recorder>(ledger)) {}
+AllocationCounter::~AllocationCounter() { recorder_->Close(); }
 
 int64_t AllocationCounter::live_bytes() const { return recorder_->total().live; }
 int64_t AllocationCounter::peak_bytes() const { return recorder_->total().peak; }

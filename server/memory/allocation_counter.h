@@ -14,6 +14,7 @@
 
 #include <c10/util/ThreadLocalDebugInfo.h>
 
+#include <atomic>
 #include <cstdint>
 #include <limits>
 #include <memory>
@@ -22,9 +23,25 @@ namespace attribution::memory {
 
 inline constexpr int64_t kUnlimited = std::numeric_limits<int64_t>::max();
 
+// Adds up what several counters count together. Thread-safe.
+class Ledger {
+ public:
+  // The most bytes that lived at once.
+  int64_t peak_bytes() const { return peak_; }
+
+ private:
+  friend class AllocationCounter;
+  void Add(int64_t bytes);
+
+  std::atomic<int64_t> live_ = 0;
+  std::atomic<int64_t> peak_ = 0;
+};
+
 class AllocationCounter {
  public:
-  AllocationCounter();
+  // Counts into `ledger` too, which outlives the counter, unless it is null. What still lives at its end does
+  // not count any more.
+  explicit AllocationCounter(Ledger* ledger = nullptr);
   ~AllocationCounter();
   AllocationCounter(const AllocationCounter&) = delete;
   AllocationCounter& operator=(const AllocationCounter&) = delete;

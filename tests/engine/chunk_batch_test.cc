@@ -20,8 +20,13 @@ Rows RowsOf(const at::Tensor& tensor) {
   return rows;
 }
 
-std::vector<TokenSequence> Sequences() {
-  return {{{1, 2, 3}, {1, 0, 1}, {0, 1, 1}}, {{4}, {}, {}}, {{5, 6}, {0, 1}, {1, 1}}};
+// Sequences [first, first + count) of three.
+std::vector<const TokenSequence*> Sequences(size_t first, size_t count) {
+  static const std::vector<TokenSequence> all = {
+      {{1, 2, 3}, {1, 0, 1}, {0, 1, 1}}, {{4}, {}, {}}, {{5, 6}, {0, 1}, {1, 1}}};
+  std::vector<const TokenSequence*> chosen;
+  for (size_t i = first; i < first + count; ++i) chosen.push_back(&all[i]);
+  return chosen;
 }
 
 const std::vector<capture::RunnerInput> kAllInputs = {{"input_ids", InputRole::kInputIds},
@@ -29,21 +34,21 @@ const std::vector<capture::RunnerInput> kAllInputs = {{"input_ids", InputRole::k
                                                       {"token_type_ids", InputRole::kTokenTypeIds}};
 
 TEST(ChunkBatchTest, PadsOnTheRight) {
-  const auto batch = MakeChunkBatch(Sequences(), 0, 3, 4, kAllInputs, 9);
+  const auto batch = MakeChunkBatch(Sequences(0, 3), 4, kAllInputs, 9);
   ASSERT_EQ(batch.size(), 3);
   EXPECT_EQ(RowsOf(batch[0]), (Rows{{1, 2, 3, 9}, {4, 9, 9, 9}, {5, 6, 9, 9}}));
   EXPECT_EQ(RowsOf(batch[1]), (Rows{{1, 0, 1, 0}, {1, 0, 0, 0}, {0, 1, 0, 0}}));
   EXPECT_EQ(RowsOf(batch[2]), (Rows{{0, 1, 1, 0}, {0, 0, 0, 0}, {1, 1, 0, 0}}));
 }
 
-TEST(ChunkBatchTest, TakesOnlyTheSequencesOfTheChunk) {
-  const auto batch = MakeChunkBatch(Sequences(), 1, 2, 2, kAllInputs, 0);
+TEST(ChunkBatchTest, TakesTheSequencesOfTheChunkAlone) {
+  const auto batch = MakeChunkBatch(Sequences(1, 2), 2, kAllInputs, 0);
   EXPECT_EQ(RowsOf(batch[0]), (Rows{{4, 0}, {5, 6}}));
 }
 
 TEST(ChunkBatchTest, FollowsTheOrderOfTheInputs) {
   const auto batch = MakeChunkBatch(
-      Sequences(), 0, 1, 3, {{"mask", InputRole::kAttentionMask}, {"input_ids", InputRole::kInputIds}}, 0);
+      Sequences(0, 1), 3, {{"mask", InputRole::kAttentionMask}, {"input_ids", InputRole::kInputIds}}, 0);
   ASSERT_EQ(batch.size(), 2);
   EXPECT_EQ(RowsOf(batch[0]), (Rows{{1, 0, 1}}));
   EXPECT_EQ(RowsOf(batch[1]), (Rows{{1, 2, 3}}));

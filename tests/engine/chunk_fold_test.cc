@@ -9,6 +9,7 @@
 
 #include "attribution/status_details.h"
 #include "server/rollout/metrics.h"
+#include "tests/engine/fold_alone.h"
 #include "tests/models/fake_runner.h"
 #include "tests/rollout/attention_samples.h"
 
@@ -64,7 +65,7 @@ bool ShowLayer(ChunkFold& fold, const Sample& sample, int32_t layer, int32_t sit
   return fold.EndLayer();
 }
 
-absl::Status Ignore(int32_t, const std::vector<rollout::AttentionStatistics>&) { return absl::OkStatus(); }
+void Ignore(int32_t, const std::vector<rollout::AttentionStatistics>&) {}
 
 void ExpectMetrics(const ChunkFold& fold, int64_t i, const Metrics& want) {
   const Metrics got = rollout::MakeMetrics(fold.attention(i), fold.fold(i).MeasureRollout(), 1,
@@ -87,7 +88,7 @@ TEST_P(ChunkFoldTest, RaggedChunkEqualsTheOracle) {
   request.options.preset = preset;
   request.options.residual_weight = residual_weight;
   request.options.layer_idx = 1;
-  ChunkFold fold(request, 0, 3, Ignore);
+  FoldAlone fold(request, 0, 3, Ignore);
   for (int32_t l = 0; l < 4; ++l) EXPECT_TRUE(ShowLayer(fold, sample, l, l, 0, 3, block_rows));
   ASSERT_EQ(fold.Finish(), absl::OkStatus());
   const oracle::NaiveResult want =
@@ -112,7 +113,7 @@ TEST(ChunkFoldPaddingTest, IncludePaddingCountsEveryCell) {
     request.options.preset = preset;
     request.options.discard_ratio = preset == Preset::kVitExplain ? 0.9 : 0;
     request.options.include_padding = true;
-    ChunkFold fold(request, 0, 3, Ignore);
+    FoldAlone fold(request, 0, 3, Ignore);
     for (int32_t l = 0; l < 4; ++l) EXPECT_TRUE(ShowLayer(fold, sample, l, l, 0, 3));
     ASSERT_EQ(fold.Finish(), absl::OkStatus());
     const oracle::NaiveResult want =
@@ -130,7 +131,7 @@ TEST(ChunkFoldPaddingTest, NanInAValidRowStaysAnErrorWithIncludePadding) {
   sample.layers[0][1][0][1][0] = std::numeric_limits<double>::quiet_NaN();
   PreparedRequest request = RequestFor(sample, 2);
   request.options.include_padding = true;
-  ChunkFold fold(request, 0, 2, Ignore);
+  FoldAlone fold(request, 0, 2, Ignore);
   EXPECT_FALSE(ShowLayer(fold, sample, 0, 0, 0, 2));
   EXPECT_EQ(ReasonOf(fold.Finish()), "NON_FINITE_ATTENTION");
 }
@@ -138,7 +139,7 @@ TEST(ChunkFoldPaddingTest, NanInAValidRowStaysAnErrorWithIncludePadding) {
 TEST(ChunkFoldPartTest, FoldsTheSequencesOfItsChunkAlone) {
   const Sample sample = RaggedSample(2);
   const PreparedRequest request = RequestFor(sample, 2);
-  ChunkFold fold(request, 1, 2, Ignore);
+  FoldAlone fold(request, 1, 2, Ignore);
   for (int32_t l = 0; l < 2; ++l) ShowLayer(fold, sample, l, l, 1, 2);
   ASSERT_EQ(fold.Finish(), absl::OkStatus());
   const oracle::NaiveResult want =
@@ -152,7 +153,7 @@ TEST(ChunkFoldPartTest, StopsAfterTheLastLayerThatIsNeeded) {
   PreparedRequest request = RequestFor(sample, 4);
   request.options.layer_idx = 2;
   request.options.end_layer = 1;
-  ChunkFold fold(request, 0, 3, Ignore);
+  FoldAlone fold(request, 0, 3, Ignore);
   EXPECT_TRUE(ShowLayer(fold, sample, 0, 0, 0, 3));
   EXPECT_TRUE(ShowLayer(fold, sample, 1, 1, 0, 3));
   EXPECT_FALSE(ShowLayer(fold, sample, 2, 2, 0, 3));
@@ -166,7 +167,7 @@ TEST(ChunkFoldPartTest, StopsAfterTheLastLayerThatIsNeeded) {
 TEST(ChunkFoldPartTest, SitesOutsideThePatternAreNotLookedAt) {
   const Sample sample = RaggedSample(2);
   const PreparedRequest request = RequestFor(sample, 4, "[13]");
-  ChunkFold fold(request, 0, 3, Ignore);
+  FoldAlone fold(request, 0, 3, Ignore);
   EXPECT_FALSE(fold.BeginLayer({0, 3, 3, 8}));
   EXPECT_TRUE(ShowLayer(fold, sample, 0, 1, 0, 3));
   EXPECT_FALSE(fold.BeginLayer({2, 3, 3, 8}));
@@ -182,13 +183,12 @@ TEST(ChunkFoldPartTest, TellsEachLayerOfEachSequenceWhenAsked) {
   PreparedRequest request = RequestFor(sample, 3);
   request.output.layer_metrics = true;
   std::vector<rollout::AttentionStatistics> merged;
-  ChunkFold fold(request, 0, 3,
+  FoldAlone fold(request, 0, 3,
                  [&](int32_t layer, const std::vector<rollout::AttentionStatistics>& sequences) {
                    EXPECT_EQ(layer, static_cast<int32_t>(merged.size()));
                    EXPECT_EQ(sequences.size(), 3);
                    merged.emplace_back();
                    for (const auto& statistics : sequences) merged.back().Merge(statistics);
-                   return absl::OkStatus();
                  });
   for (int32_t l = 0; l < 3; ++l) ShowLayer(fold, sample, l, l, 0, 3);
   const oracle::NaiveResult want =
@@ -210,30 +210,41 @@ TEST(ChunkFoldPartTest, MeasuresOneLayerAloneUnlessAsked) {
   PreparedRequest request = RequestFor(sample, 3);
   request.options.layer_idx = 1;
   std::vector<int64_t> rows;
-  ChunkFold fold(request, 0, 3, [&](int32_t, const std::vector<rollout::AttentionStatistics>& sequences) {
+  FoldAlone fold(request, 0, 3, [&](int32_t, const std::vector<rollout::AttentionStatistics>& sequences) {
     rows.push_back(sequences[0].num_rows);
-    return absl::OkStatus();
   });
   for (int32_t l = 0; l < 3; ++l) ShowLayer(fold, sample, l, l, 0, 3);
   EXPECT_THAT(rows, testing::ElementsAre(0, 8, 0));
 }
 
-TEST(ChunkFoldPartTest, StatusOfTheCallerStopsThePass) {
+TEST(ChunkFoldPartTest, TakesNoLayerAfterItWasFailed) {
   const Sample sample = RaggedSample(3);
   const PreparedRequest request = RequestFor(sample, 3);
-  ChunkFold fold(request, 0, 3, [](int32_t layer, const std::vector<rollout::AttentionStatistics>&) {
-    return layer == 1 ? absl::CancelledError("enough") : absl::OkStatus();
-  });
+  FoldAlone fold(request, 0, 3, Ignore);
   EXPECT_TRUE(ShowLayer(fold, sample, 0, 0, 0, 3));
-  EXPECT_FALSE(ShowLayer(fold, sample, 1, 1, 0, 3));
+  fold.Fail(absl::CancelledError("enough"));
+  fold.Fail(absl::InternalError("later"));
+  EXPECT_FALSE(fold.BeginLayer({/*site=*/1, /*batch=*/3, /*heads=*/3, /*length=*/8}));
   EXPECT_EQ(fold.Finish(), absl::CancelledError("enough"));
+}
+
+TEST(ChunkFoldPartTest, SpareIsSharedAndGrows) {
+  const Sample sample = RaggedSample(3);
+  const PreparedRequest request = RequestFor(sample, 3);
+  at::Tensor spare;
+  const ChunkFold one(request, 1, 1, Ignore, RolloutMethod::kFullMatrix, spare);
+  const int64_t cells = spare.numel();
+  EXPECT_EQ(cells, sample.lengths[1] * sample.lengths[1]);
+  const ChunkFold all(request, 0, 3, Ignore, RolloutMethod::kFullMatrix, spare);
+  EXPECT_GT(spare.numel(), cells);
+  EXPECT_EQ(one.bytes() + spare.nbytes(), one.fold(0).bytes() + spare.nbytes());
 }
 
 TEST(ChunkFoldPartTest, NanInAValidRowStopsThePassAndNamesTheLayer) {
   Sample sample = RaggedSample(3);
   sample.layers[1][2][0][3][2] = std::numeric_limits<double>::quiet_NaN();
   const PreparedRequest request = RequestFor(sample, 3);
-  ChunkFold fold(request, 0, 3, Ignore);
+  FoldAlone fold(request, 0, 3, Ignore);
   EXPECT_TRUE(ShowLayer(fold, sample, 0, 0, 0, 3));
   EXPECT_FALSE(ShowLayer(fold, sample, 1, 1, 0, 3));
   EXPECT_EQ(fold.Finish().code(), absl::StatusCode::kInternal);
@@ -244,7 +255,7 @@ TEST(ChunkFoldPartTest, NanInAValidRowStopsThePassAndNamesTheLayer) {
 TEST(ChunkFoldPartTest, MissingLayersAreAnError) {
   const Sample sample = RaggedSample(3);
   const PreparedRequest request = RequestFor(sample, 3);
-  ChunkFold fold(request, 0, 3, Ignore);
+  FoldAlone fold(request, 0, 3, Ignore);
   ShowLayer(fold, sample, 0, 0, 0, 3);
   EXPECT_EQ(fold.Finish().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(fold.Finish().message()), HasSubstr("this one ran 1 as expected of 3"));
@@ -253,7 +264,7 @@ TEST(ChunkFoldPartTest, MissingLayersAreAnError) {
 TEST(ChunkFoldPartTest, LayersBeyondThoseAtLoadAreAnError) {
   const Sample sample = RaggedSample(2);
   const PreparedRequest request = RequestFor(sample, 2);
-  ChunkFold fold(request, 0, 3, Ignore);
+  FoldAlone fold(request, 0, 3, Ignore);
   for (int32_t l = 0; l < 2; ++l) ShowLayer(fold, sample, l, l, 0, 3);
   ASSERT_EQ(fold.Finish(), absl::OkStatus());
   EXPECT_FALSE(fold.BeginLayer({/*site=*/1, /*batch=*/3, /*heads=*/1, /*length=*/100}));
@@ -263,7 +274,7 @@ TEST(ChunkFoldPartTest, LayersBeyondThoseAtLoadAreAnError) {
 TEST(ChunkFoldPartTest, BatchOtherThanTheChunkIsAnError) {
   const Sample sample = RaggedSample(2);
   const PreparedRequest request = RequestFor(sample, 2);
-  ChunkFold fold(request, 0, 3, Ignore);
+  FoldAlone fold(request, 0, 3, Ignore);
   EXPECT_FALSE(fold.BeginLayer({/*site=*/0, /*batch=*/6, /*heads=*/1, /*length=*/100}));
   EXPECT_EQ(fold.Finish().code(), absl::StatusCode::kFailedPrecondition);
 }

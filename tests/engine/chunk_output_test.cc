@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "server/memory/allocation_counter.h"
+#include "tests/engine/fold_alone.h"
 #include "tests/models/fake_runner.h"
 
 namespace attribution::engine {
@@ -54,14 +55,12 @@ absl::Status GoOn() { return absl::OkStatus(); }
 
 class ChunkOutputTest : public testing::Test {
  protected:
-  ChunkOutputTest() : scope_(counter_), fold_(request_, 0, 2, [](auto, auto&) { return GoOn(); }) {
-    ShowAll(fold_);
-  }
+  ChunkOutputTest() : scope_(counter_), fold_(request_, 0, 2, [](auto, auto&) {}) { ShowAll(fold_); }
 
   memory::AllocationCounter counter_;
   const memory::AllocationScope scope_;
   PreparedRequest request_ = LayersRequest();
-  ChunkFold fold_;
+  FoldAlone fold_;
 };
 
 // What the memory model counts on: one matrix is there twice, no more.

@@ -56,12 +56,31 @@ class EngineMemoryTest : public testing::TestWithParam<Case> {
     memory_->FailAllocation(0);
     EXPECT_EQ(engine_.ReservedBytes(), 0);
     if (outcome.status.ok()) {
-      ExpectSame(outcome);
+      ExpectRecovered(outcome);
       return true;
     }
     EXPECT_EQ(outcome.status.code(), absl::StatusCode::kResourceExhausted) << outcome.status;
     EXPECT_EQ(ReasonOf(outcome.status), "OUT_OF_MEMORY");
     return false;
+  }
+
+  // Expects one retry in smaller chunks, told, and the right answer after it.
+  void ExpectRecovered(const TestEngine::Outcome& outcome) const {
+    EXPECT_EQ(outcome.result.oom_retries, 1);
+    std::vector<Event> valid;
+    int replanned = 0;
+    for (const Event& event : outcome.events) {
+      if (const auto* again = std::get_if<Replanned>(&event)) {
+        EXPECT_EQ(*again, (Replanned{0, 1, 3, 1}));
+        valid.clear();  // everything told so far was of sequences that are done again
+        ++replanned;
+      } else {
+        valid.push_back(event);
+      }
+    }
+    EXPECT_EQ(replanned, 1);
+    ExpectAsOracle(valid, example_, GetParam().preset, 0.5, 1e-5);
+    ExpectNear(outcome.result.metrics, first_.result.metrics, 1e-5);
   }
 
   // Expects the answer of the first run, to the last bit.
@@ -102,7 +121,10 @@ TEST_P(EngineMemoryTest, EveryAllocationFailsOrRecoversAlone) {
   ExpectSame(engine_.Run(request_));
   const int64_t allocations = memory_->count();
   ASSERT_GT(allocations, 50);
-  EXPECT_EQ(FailEachInTurn(allocations), allocations);
+  // The first chunk, of two sequences, is done again in halves; the second, of one, is given up.
+  const int64_t failed = FailEachInTurn(allocations);
+  EXPECT_GT(failed, allocations / 4);
+  EXPECT_LT(failed, allocations * 3 / 4);
 
   const int64_t before = memory::VirtualBytes();
   FailEachInTurn(allocations);
@@ -111,12 +133,13 @@ TEST_P(EngineMemoryTest, EveryAllocationFailsOrRecoversAlone) {
   }
 }
 
-TEST_P(EngineMemoryTest, OneFailureIsCounted) {
-  const std::string series =
-      "attribution_oom_total{device=\"cpu\",model=\"" + std::string(GetParam().model) + "\",version=\"1\"}";
-  EXPECT_EQ(engine_.Value(series), 0);
-  EXPECT_FALSE(RunFailing(40));
-  EXPECT_EQ(engine_.Value(series), 1);
+TEST_P(EngineMemoryTest, OneFailureIsCountedAndSoIsItsRecovery) {
+  const std::string labels = "{device=\"cpu\",model=\"" + std::string(GetParam().model) + "\",version=\"1\"}";
+  EXPECT_EQ(engine_.Value("attribution_oom_total" + labels), 0);
+  EXPECT_EQ(engine_.Value("attribution_oom_recovered_total" + labels), 0);
+  EXPECT_TRUE(RunFailing(20));
+  EXPECT_EQ(engine_.Value("attribution_oom_total" + labels), 1);
+  EXPECT_EQ(engine_.Value("attribution_oom_recovered_total" + labels), 1);
 }
 
 // Nothing of a chunk is left when the next one begins.

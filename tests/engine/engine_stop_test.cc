@@ -13,6 +13,7 @@
 
 #include "absl/time/clock.h"
 #include "attribution/status_details.h"
+#include "server/admission/memory_model.h"
 #include "tests/engine/oracle_example.h"
 #include "tests/engine/test_engine.h"
 
@@ -33,7 +34,7 @@ int64_t BytesOfTwoChunks() {
   TestEngine engine({kModel});
   const TestEngine::Outcome outcome = engine.Run(TwoChunks());
   EXPECT_TRUE(outcome.status.ok()) << outcome.status;
-  return std::get<Admitted>(outcome.events.at(0)).estimated_peak_bytes;
+  return admission::ReservedBytes(std::get<Admitted>(outcome.events.at(0)).estimated_peak_bytes);
 }
 
 // A request whose reader stopped after its first chunk: it holds its memory until Resume().
