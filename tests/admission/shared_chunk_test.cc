@@ -156,5 +156,16 @@ TEST_F(SharedChunkTest, CountsTheFoldThatIsUsed) {
   EXPECT_EQ(alone.EstimateOf(0), PredictPeakBytes(request.cost, {1, 64}, request.output, request.rows_alone));
 }
 
+TEST_F(SharedChunkTest, WhoNeedsWholeRolloutsHasNoPartWhereRowsAreFoldedAlone) {
+  const PlanRequest whole = Request({64});
+  PlanRequest rows = Request({64});
+  rows.rows_alone = RowsAlone{.rows = 1, .layers = 6, .keeps_layers = false};
+  SharedChunk alone(rows, RolloutMethod::kSelectedRows, kManyTokens);
+  EXPECT_FALSE(alone.TryAdd(whole, kAnyBytes));
+  EXPECT_TRUE(alone.TryAdd(rows, kAnyBytes));
+  SharedChunk full(rows, RolloutMethod::kFullMatrix, kManyTokens);
+  EXPECT_TRUE(full.TryAdd(whole, kAnyBytes));
+}
+
 }  // namespace
 }  // namespace attribution::admission
