@@ -203,9 +203,9 @@ TEST_F(AdmissionSharingTest, AChunkHasABoundOfTokens) {
 
 TEST_F(AdmissionSharingTest, WhatTakesMoreThanHalfOfThemRunsAlone) {
   RunWith(SharedTokens(60));
-  Submit("a", Small({31}));
-  Submit("b", Small({20}));
-  Submit("c", Small({30}));
+  Submit("a", Small({12, 12, 12}));
+  Submit("b", Small({12}));
+  Submit("c", Small({10, 10, 10}));
   End("running");
   EXPECT_EQ(MembersOf("a"), 1);
   End("a");
@@ -237,11 +237,12 @@ TEST_F(AdmissionSharingTest, TakesAsManyAsMemoryAllows) {
 }
 
 TEST_F(AdmissionSharingTest, WhatRunsInSeveralChunksRunsAlone) {
-  for (const char* name : {"a", "b"}) {
-    AdmissionRequest request = Small({20, 20});
-    request.plan.max_chunk_size = 1;
-    Submit(name, std::move(request));
-  }
+  AdmissionRequest unequal = Small({20, 21});
+  unequal.plan.equal_lengths_only = true;
+  Submit("a", std::move(unequal));
+  AdmissionRequest equal = Small({21});
+  equal.plan.equal_lengths_only = true;
+  Submit("b", std::move(equal));
   End("running");
   ASSERT_TRUE(Granted("a"));
   EXPECT_EQ(answers_.at("a")->plan.chunks.size(), 2u);

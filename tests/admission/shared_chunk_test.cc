@@ -69,6 +69,7 @@ TEST_F(SharedChunkTest, AllAreAlikeNotOnlyTwoAndTwo) {
   EXPECT_TRUE(GoTogether({{33}, {45}}));
   EXPECT_FALSE(GoTogether({{20}, {33}, {45}}));
   EXPECT_FALSE(GoTogether({{33}, {45}, {20}}));
+  EXPECT_FALSE(GoTogether({{33}, {20}, {45}}));
 }
 
 TEST_F(SharedChunkTest, WhatARequestPadsAnywayDoesNotCount) { EXPECT_TRUE(GoTogether({{30}, {1, 30}})); }
