@@ -303,6 +303,7 @@ void AdmissionController::AdmitCompany(const AdmissionRequest& leader, Grant& gr
   const int64_t most_bytes = grant.reservation.bytes() + budget_.free_bytes();
   for (auto entry = queue_.begin(); entry != queue_.end(); ++entry) {
     const Waiting& waiting = entry->second;
+    if (waiting.request.priority < leader.priority) break;  // it would make the others slower
     if (waiting.shares && waiting.request.share_key == leader.share_key &&
         chunk.TryAdd(waiting.request.plan, most_bytes)) {
       company.push_back(entry);

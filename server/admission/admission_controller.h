@@ -2,9 +2,10 @@
 //
 // A request is admitted when a worker is free and its memory can be reserved; until then it waits. A request
 // of several chunks comes back to the queue for a turn of a worker before each of them, and keeps its memory
-// meanwhile. Small requests that wait for the same thing are admitted together and share a chunk. Order:
-// larger priority first, equal ones as they came. One that waits for memory lets smaller ones that fit go
-// before it a bounded number of times; those that need a turn alone always pass.
+// meanwhile. Small requests of like priority that wait for the same thing are admitted together and share a
+// chunk. Order: larger priority first, equal ones as they came. One that waits for memory lets smaller ones
+// that fit go before it a bounded number of times; those that need a turn alone, or join a chunk that starts
+// anyway, always pass.
 //
 // Thread-safe. It has no thread: its owner calls Expire() at NextExpiry(), and SetWakeListener() tells when
 // that became earlier. `done` of a request is called exactly once, never under the lock, on the thread that
@@ -228,8 +229,8 @@ class AdmissionController {
   // Admits a request, or refuses it if it never fits; false if its memory is not free.
   bool TryAdmit(Queue::iterator waiting, std::string_view reason, Calls& calls)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Lets others that wait run in the chunk of `grant`, as far as their memory is free, and takes them out of
-  // the queue.
+  // Lets others that wait, and have no smaller priority, run in the chunk of `grant`, as far as their memory
+  // is free, and takes them out of the queue.
   void AdmitCompany(const AdmissionRequest& leader, Grant& grant, Calls& calls)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::shared_ptr<Start> MakeStart(absl::Duration expected) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -261,18 +261,17 @@ TEST_F(AdmissionSharingTest, KeepsToTheChunkSizeThatTheClientAllows) {
   EXPECT_FALSE(Answered("c"));
 }
 
-// Company takes no worker, so those who lead it in the queue lose nothing.
-TEST_F(AdmissionSharingTest, ASmallerPriorityMayJoin) {
-  AdmissionRequest low = Small({20});
-  low.priority = -1;
-  Submit("low", std::move(low));
-  Submit("between", 1);
-  AdmissionRequest high = Small({20});
-  high.priority = 1;
-  Submit("high", std::move(high));
+TEST_F(AdmissionSharingTest, ASmallerPriorityDoesNotMakeALargerOneSlower) {
+  for (const auto& [name, priority] :
+       {std::pair("low", 0), std::pair("high", 1), std::pair("also high", 1)}) {
+    AdmissionRequest request = Small({20});
+    request.priority = priority;
+    Submit(name, std::move(request));
+  }
   End("running");
-  EXPECT_TRUE(Share("high", "low"));
-  EXPECT_FALSE(Answered("between"));
+  EXPECT_TRUE(Share("high", "also high"));
+  EXPECT_EQ(MembersOf("high"), 2);
+  EXPECT_FALSE(Answered("low"));
 }
 
 TEST_F(AdmissionSharingTest, ReleasedQueueBytesCount) {
