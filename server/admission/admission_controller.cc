@@ -8,6 +8,7 @@
 #include "server/admission/admission_controller.h"
 
 #include <limits>
+#include <queue>
 #include <utility>
 
 #include "server/admission/admission_errors.h"
@@ -21,6 +22,13 @@ namespace {
 constexpr double kSurely = 0.5;
 
 absl::Duration Surely(absl::Duration expected) { return expected * kSurely; }
+
+// The chunks that the request is likely to run in: those of its plan for a budget that nobody else uses.
+int64_t ExpectedChunks(const PlanRequest& request, int64_t budget_bytes) {
+  if (request.lengths.size() == 1) return 1;
+  const std::optional<ChunkPlan> plan = PlanChunks(request, EstimateThatFits(budget_bytes));
+  return plan.has_value() ? static_cast<int64_t>(plan->chunks.size()) : 1;
+}
 
 }  // namespace
 
@@ -53,7 +61,7 @@ AdmissionController::~AdmissionController() {
   {
     const std::scoped_lock lock(mutex_);
     while (!queue_.empty()) {
-      listener_.OnDecision("dropped", "cancelled");
+      if (!queue_.begin()->second.is_admitted()) listener_.OnDecision("dropped", "cancelled");
       Drop(queue_.begin(), ServerEnded(), calls);
     }
     TellDepth();
@@ -66,6 +74,10 @@ Ticket AdmissionController::Submit(AdmissionRequest request) {
   Waiting waiting;
   waiting.smallest_bytes = ReservedBytes(smallest.estimated_peak_bytes);
   waiting.shares = !request.share_key.empty() && 2 * PaddedTokens(request.plan) <= limits_.shared_tokens;
+  if (request.expected_seconds > 0) {
+    waiting.turn =
+        absl::Seconds(request.expected_seconds) / ExpectedChunks(request.plan, budget_.budget_bytes());
+  }
   waiting.submitted = clock_();
   const absl::Time latest_start = request.deadline - Surely(absl::Seconds(request.expected_seconds));
   waiting.expiry = std::min(waiting.submitted + limits_.queue_timeout, latest_start);
@@ -78,6 +90,7 @@ Ticket AdmissionController::Continue(TurnRequest request) {
   waiting.request.deadline = request.deadline;
   waiting.request.priority = request.priority;
   waiting.request.expected_seconds = request.expected_seconds;
+  waiting.turn = absl::Seconds(request.expected_seconds) / std::max(request.chunks, 1);
   waiting.turn_done = std::move(request.done);
   waiting.submitted = clock_();
   waiting.expiry = request.deadline;
@@ -104,10 +117,12 @@ Ticket AdmissionController::Enqueue(Waiting waiting) {
       queue_.emplace(key, std::move(waiting));
       Advance(calls, ticket);
       const auto entry = queue_.find(key);
-      wake = wake && entry != queue_.end();
       if (entry != queue_.end()) {
-        if (absl::Status full = RefuseToQueue(entry->second); !full.ok()) Drop(entry, full, calls);
+        if (absl::Status refused = RefuseToQueue(key, entry->second); !refused.ok()) {
+          Drop(entry, std::move(refused), calls);
+        }
       }
+      wake = wake && queue_.contains(key);
     }
     TellDepth();
   }
@@ -133,16 +148,10 @@ absl::Status AdmissionController::RefuseNew(const Waiting& waiting) {
     return NeverFits(SmallestPlan(plan).estimated_peak_bytes, budget_bytes,
                      LongestSequenceThatFits(plan, EstimateThatFits(budget_bytes)));
   }
-  const absl::Duration wait = ExpectedWait({-int64_t{waiting.request.priority}, last_ticket_});
-  const absl::Duration run = absl::Seconds(waiting.request.expected_seconds);
-  if (waiting.submitted + Surely(wait + run) > waiting.request.deadline) {
-    listener_.OnDecision("refused", "deadline_too_near");
-    return DeadlineTooNear(waiting.request.deadline - waiting.submitted, wait, run);
-  }
-  return absl::OkStatus();
+  return RefuseLate(waiting, absl::ZeroDuration());
 }
 
-absl::Status AdmissionController::RefuseToQueue(const Waiting& waiting) const {
+absl::Status AdmissionController::RefuseToQueue(const Key& key, const Waiting& waiting) const {
   if (waiting.is_admitted()) return absl::OkStatus();
   if (waiting_requests_ > limits_.queue_limit) {
     listener_.OnDecision("refused", "queue_full");
@@ -153,7 +162,14 @@ absl::Status AdmissionController::RefuseToQueue(const Waiting& waiting) const {
     listener_.OnDecision("refused", "queue_bytes_full");
     return QueueBytesFull(bytes, waiting_bytes_ - bytes, limits_.queue_bytes);
   }
-  return absl::OkStatus();
+  return RefuseLate(waiting, ExpectedWait(key));
+}
+
+absl::Status AdmissionController::RefuseLate(const Waiting& waiting, absl::Duration wait) const {
+  const absl::Duration run = absl::Seconds(waiting.request.expected_seconds);
+  if (waiting.submitted + Surely(wait + run) < waiting.request.deadline) return absl::OkStatus();
+  listener_.OnDecision("refused", "deadline_too_near");
+  return DeadlineTooNear(waiting.request.deadline - waiting.submitted, wait, run);
 }
 
 void AdmissionController::EndTurn(int64_t number) {
@@ -211,7 +227,12 @@ void AdmissionController::DropExpired(Calls& calls) {
       Drop(entry, QueueTimeout(waited, limits_.queue_timeout), calls);
     } else {
       listener_.OnDecision("dropped", "deadline");
-      Drop(entry, DeadlinePassed(waited), calls);
+      const absl::Duration left = waiting.request.deadline - now;
+      const absl::Duration run = absl::Seconds(waiting.request.expected_seconds);
+      Drop(entry,
+           left > absl::ZeroDuration() ? DeadlineTooNear(left, ExpectedWait(entry->first), run)
+                                       : DeadlinePassed(waited),
+           calls);
     }
   }
 }
@@ -228,23 +249,21 @@ void AdmissionController::Advance(Calls& calls, Ticket newest) {
     last = entry->first;
     if (entry->second.is_admitted()) {
       Waiting waiting = Remove(entry);
-      calls.turns.emplace_back(std::move(waiting.turn_done), MakeStart(waiting.request.expected_seconds));
+      calls.turns.emplace_back(std::move(waiting.turn_done), MakeStart(waiting.turn));
       continue;
     }
     if (!may_overtake) continue;
     const size_t before = calls.admissions.size();
     if (!TryAdmit(entry, last.second == newest ? "at_once" : "after_waiting", calls)) {
       blocked.push_back(last);
+      may_overtake = entry->second.overtakes < limits_.max_overtakes;
     } else if (calls.admissions[before].second.ok()) {
       for (const Key& key : blocked) {
-        const auto overtaken = queue_.find(key);
-        if (overtaken != queue_.end()) ++overtaken->second.overtakes;
+        const auto overtaken = queue_.find(key);  // gone if it joined the chunk
+        if (overtaken == queue_.end()) continue;
+        may_overtake = ++overtaken->second.overtakes < limits_.max_overtakes && may_overtake;
       }
     }
-    may_overtake = std::all_of(blocked.begin(), blocked.end(), [this](const Key& key) {
-      const auto overtaken = queue_.find(key);
-      return overtaken == queue_.end() || overtaken->second.overtakes < limits_.max_overtakes;
-    });
   }
 }
 
@@ -268,8 +287,9 @@ bool AdmissionController::TryAdmit(Queue::iterator waiting, std::string_view rea
   if (!reservation.has_value()) return false;  // the budget shrank meanwhile
   listener_.OnDecision("admitted", reason);
   Waiting admitted = Remove(waiting);
+  const auto chunks = static_cast<int64_t>(plan->chunks.size());
   Grant grant{*std::move(plan), *std::move(reservation), clock_() - admitted.submitted,
-              MakeStart(admitted.request.expected_seconds)};
+              MakeStart(absl::Seconds(admitted.request.expected_seconds) / chunks)};
   const size_t place = calls.admissions.size();
   calls.admissions.emplace_back(std::move(admitted.request.done), absl::CancelledError());
   if (admitted.shares && grant.plan.chunks.size() == 1) AdmitCompany(admitted.request, grant, calls);
@@ -283,6 +303,7 @@ void AdmissionController::AdmitCompany(const AdmissionRequest& leader, Grant& gr
   const int64_t most_bytes = grant.reservation.bytes() + budget_.free_bytes();
   for (auto entry = queue_.begin(); entry != queue_.end(); ++entry) {
     const Waiting& waiting = entry->second;
+    if (waiting.request.priority < leader.priority) break;  // it would make the others slower
     if (waiting.shares && waiting.request.share_key == leader.share_key &&
         chunk.TryAdd(waiting.request.plan, most_bytes)) {
       company.push_back(entry);
@@ -312,8 +333,8 @@ void AdmissionController::AdmitCompany(const AdmissionRequest& leader, Grant& gr
   grant.start->common = std::exchange(grant.reservation, std::move(own));
 }
 
-std::shared_ptr<Start> AdmissionController::MakeStart(double expected_seconds) {
-  running_[++last_turn_] = {clock_(), expected_seconds};
+std::shared_ptr<Start> AdmissionController::MakeStart(absl::Duration expected) {
+  running_[++last_turn_] = clock_() + expected;
   auto start = std::make_shared<Start>();
   start->turn = Turn(this, last_turn_);
   return start;
@@ -348,28 +369,33 @@ bool AdmissionController::HasFreeWorker() const {
   return static_cast<int64_t>(running_.size()) < limits_.workers;
 }
 
+// Whoever is next takes the worker that is free first. Requests of several chunks are counted with the one
+// that comes next: the others wait for their turn behind `key`.
 absl::Duration AdmissionController::ExpectedWait(const Key& key) const {
-  absl::Duration ahead;
-  bool any_waits = false;
-  for (const auto& [other, waiting] : queue_) {
-    if (key < other) break;
-    any_waits = true;
-    ahead += absl::Seconds(waiting.request.expected_seconds);
-  }
-  if (!any_waits && HasFreeWorker()) return absl::ZeroDuration();
   const absl::Time now = clock_();
-  for (const auto& [number, running] : running_) {
-    ahead += std::max(running.start + absl::Seconds(running.expected_seconds) - now, absl::ZeroDuration());
+  std::priority_queue<absl::Duration, std::vector<absl::Duration>, std::greater<>> free_after;
+  for (const auto& [number, end] : running_) free_after.push(std::max(end - now, absl::ZeroDuration()));
+  for (int64_t i = free_after.size(); i < limits_.workers; ++i) free_after.push(absl::ZeroDuration());
+  for (auto ahead = queue_.begin(); ahead != queue_.end() && ahead->first < key; ++ahead) {
+    const absl::Duration start = free_after.top();
+    free_after.pop();
+    free_after.push(start + ahead->second.turn);
   }
-  return ahead / limits_.workers;
+  return free_after.top();
 }
 
+// While a worker is free, whoever waits does so for memory, or behind one that may not be overtaken again.
 AdmissionController::Outlook AdmissionController::OutlookOf(const PlanRequest& plan, int32_t priority) const {
   const int64_t smallest_bytes = ReservedBytes(SmallestPlan(plan).estimated_peak_bytes);
   const std::scoped_lock lock(mutex_);
   const Key key = {-int64_t{priority}, std::numeric_limits<Ticket>::max()};
-  const bool is_next = queue_.upper_bound(key) == queue_.begin();
-  return {is_next && HasFreeWorker() && smallest_bytes <= budget_.free_bytes(), ExpectedWait(key)};
+  const bool is_passable = std::all_of(queue_.begin(), queue_.upper_bound(key), [this](const auto& ahead) {
+    return ahead.second.overtakes < limits_.max_overtakes;
+  });
+  if (!draining_ && HasFreeWorker() && is_passable && smallest_bytes <= budget_.free_bytes()) {
+    return {true, absl::ZeroDuration()};
+  }
+  return {false, ExpectedWait(key)};
 }
 
 absl::Time AdmissionController::EarliestExpiry() const {

@@ -2,9 +2,10 @@
 //
 // A request is admitted when a worker is free and its memory can be reserved; until then it waits. A request
 // of several chunks comes back to the queue for a turn of a worker before each of them, and keeps its memory
-// meanwhile. Small requests that wait for the same thing are admitted together and share a chunk. Order:
-// larger priority first, equal ones as they came. One that waits for memory lets smaller ones that fit go
-// before it a bounded number of times; those that need a turn alone always pass.
+// meanwhile. Small requests of like priority that wait for the same thing are admitted together and share a
+// chunk. Order: larger priority first, equal ones as they came. One that waits for memory lets smaller ones
+// that fit go before it a bounded number of times; those that need a turn alone, or join a chunk that starts
+// anyway, always pass.
 //
 // Thread-safe. It has no thread: its owner calls Expire() at NextExpiry(), and SetWakeListener() tells when
 // that became earlier. `done` of a request is called exactly once, never under the lock, on the thread that
@@ -102,7 +103,8 @@ using TurnDone = std::function<void(absl::StatusOr<std::shared_ptr<Start>>)>;
 struct TurnRequest {
   absl::Time deadline = absl::InfiniteFuture();
   int32_t priority = 0;
-  double expected_seconds = 0;  // what is left of it
+  double expected_seconds = 0;  // what is left of it, in
+  int32_t chunks = 1;           // this many chunks
   TurnDone done;
 };
 
@@ -110,7 +112,7 @@ struct AdmissionLimits {
   int32_t queue_limit = 256;                 // requests that may wait to be admitted
   int64_t queue_bytes = int64_t{256} << 20;  // sum of their request_bytes
   absl::Duration queue_timeout = absl::Seconds(30);
-  int32_t workers = 1;           // chunks that run at once
+  int32_t workers = 1;           // chunks that run at once; at least 1
   int32_t max_overtakes = 16;    // requests that may go before one that waits for memory
   int64_t shared_tokens = 2048;  // most padded positions of a chunk of several requests; 0: none are shared
 };
@@ -187,6 +189,7 @@ class AdmissionController {
   struct Waiting {
     AdmissionRequest request;    // of an admitted one only deadline, priority and expected_seconds
     TurnDone turn_done;          // set if it waits for a turn
+    absl::Duration turn;         // how long it is expected to have a worker at once
     int64_t smallest_bytes = 0;  // to reserve for one sequence at a time
     bool shares = false;         // whether it may run with others
     int32_t overtakes = 0;       // of others, since it began to wait for memory
@@ -194,11 +197,6 @@ class AdmissionController {
     absl::Time expiry;
 
     bool is_admitted() const { return turn_done != nullptr; }
-  };
-  // A turn that somebody has.
-  struct Running {
-    absl::Time start;
-    double expected_seconds = 0;
   };
   // Orders by priority, largest first, then by ticket.
   using Key = std::pair<int64_t, Ticket>;
@@ -214,10 +212,16 @@ class AdmissionController {
   void AdvanceAndCall();
   static void Make(Calls calls);
 
-  // Why a new request need not wait: it never fits, or cannot finish in time. OK if it may.
+  // Why a new request is refused even if all is free: it never fits, or cannot finish in time. OK if it is
+  // not.
   absl::Status RefuseNew(const Waiting& waiting) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Why the queue has no room for what was just put into it. OK if it has.
-  absl::Status RefuseToQueue(const Waiting& waiting) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Why what was just put into the queue may not wait there: it has no room, or the wait is too long. OK if
+  // it may.
+  absl::Status RefuseToQueue(const Key& key, const Waiting& waiting) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Refuses what cannot finish before its deadline after `wait`.
+  absl::Status RefuseLate(const Waiting& waiting, absl::Duration wait) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Drops what has expired, then starts in order what fits while workers are free. Those that are admitted
   // now and have the ticket `newest` did not wait.
   void Advance(Calls& calls, Ticket newest = 0) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -225,18 +229,19 @@ class AdmissionController {
   // Admits a request, or refuses it if it never fits; false if its memory is not free.
   bool TryAdmit(Queue::iterator waiting, std::string_view reason, Calls& calls)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Lets others that wait run in the chunk of `grant`, as far as their memory is free, and takes them out of
-  // the queue.
+  // Lets others that wait, and have no smaller priority, run in the chunk of `grant`, as far as their memory
+  // is free, and takes them out of the queue.
   void AdmitCompany(const AdmissionRequest& leader, Grant& grant, Calls& calls)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  std::shared_ptr<Start> MakeStart(double expected_seconds) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::shared_ptr<Start> MakeStart(absl::Duration expected) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Ends what waits with a status.
   void Drop(Queue::iterator waiting, absl::Status status, Calls& calls) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Waiting Remove(Queue::iterator waiting) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void TellDepth() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Time EarliestExpiry() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool HasFreeWorker() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // How long the work before `key` may take.
+  // How long until a worker is free for `key`, if those before it are as fast as expected and memory is not
+  // short.
   absl::Duration ExpectedWait(const Key& key) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   MemoryBudget& budget_;
@@ -247,8 +252,8 @@ class AdmissionController {
 
   mutable std::mutex mutex_;
   Queue queue_ ABSL_GUARDED_BY(mutex_);
-  std::map<int64_t, Running> running_ ABSL_GUARDED_BY(mutex_);  // by number of the turn
-  int64_t waiting_requests_ ABSL_GUARDED_BY(mutex_) = 0;        // that are not admitted
+  std::map<int64_t, absl::Time> running_ ABSL_GUARDED_BY(mutex_);  // expected end, by number of the turn
+  int64_t waiting_requests_ ABSL_GUARDED_BY(mutex_) = 0;           // that are not admitted
   int64_t waiting_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t told_depth_ ABSL_GUARDED_BY(mutex_) = 0;
   Ticket last_ticket_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "attribution/status_details.h"
+#include "server/admission/memory_model.h"
 
 namespace attribution::admission {
 namespace {
@@ -15,15 +16,15 @@ absl::Status NotNow(absl::Status status, const char* reason) {
 }  // namespace
 
 absl::Status NeverFits(int64_t estimated_bytes, int64_t budget_bytes, int64_t max_seq_length_that_fits) {
-  return WithReason(
-      absl::FailedPreconditionError(absl::StrCat(
-          "The longest sequence alone needs more memory than requests may use: an estimated ",
-          estimated_bytes, " bytes, the budget is ", budget_bytes, ". Send sequences of at most ",
-          max_seq_length_that_fits, " tokens, or raise the server's --memory-budget.")),
-      "NEVER_FITS",
-      {{"estimated_bytes", absl::StrCat(estimated_bytes)},
-       {"budget_bytes", absl::StrCat(budget_bytes)},
-       {"max_seq_length_that_fits", absl::StrCat(max_seq_length_that_fits)}});
+  return WithReason(absl::FailedPreconditionError(absl::StrCat(
+                        "The longest sequence alone needs more memory than requests may use: an estimated ",
+                        estimated_bytes, " bytes, for which ", ReservedBytes(estimated_bytes),
+                        " are reserved, the budget is ", budget_bytes, ". Send sequences of at most ",
+                        max_seq_length_that_fits, " tokens, or raise the server's --memory-budget.")),
+                    "NEVER_FITS",
+                    {{"estimated_bytes", absl::StrCat(estimated_bytes)},
+                     {"budget_bytes", absl::StrCat(budget_bytes)},
+                     {"max_seq_length_that_fits", absl::StrCat(max_seq_length_that_fits)}});
 }
 
 absl::Status QueueFull(int64_t waiting, int32_t queue_limit) {

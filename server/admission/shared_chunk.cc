@@ -36,7 +36,9 @@ bool SharedChunk::TryAdd(const PlanRequest& request, int64_t most_bytes) {
   const bool alike =
       request.equal_lengths_only ? longest == shortest && HasOneLength(request) : AreAlike(shortest, longest);
   const int64_t sequences = sequences_ + SequencesOf(request);
-  if (!alike || sequences * longest > most_tokens_) return false;
+  if (method_ == RolloutMethod::kSelectedRows && !request.rows_alone.has_value()) return false;
+  const bool too_many = request.max_chunk_size > 0 && sequences > request.max_chunk_size;
+  if (!alike || too_many || sequences * longest > most_tokens_) return false;
   const int64_t own = PeakOf(request, SequencesOf(request), length).own_bytes;
   if (ReservedBytes(EstimatedBytes(own_bytes_ + own, sequences, longest)) > most_bytes) return false;
   shortest_ = shortest;

@@ -23,8 +23,9 @@ class SharedChunk {
   SharedChunk(const PlanRequest& request, RolloutMethod method, int64_t most_tokens);
 
   // Takes `request` in if all are of like length with it (of equal length, for a model without a mask), there
-  // are at most most_tokens padded positions, and at most `most_bytes` are to be reserved; else changes
-  // nothing. REQUIRES: it differs from the first in nothing but its sequences.
+  // are at most most_tokens padded positions and max_chunk_size sequences, and at most `most_bytes` are to be
+  // reserved; else changes nothing. Who needs whole rollouts has no part where rows are folded alone.
+  // REQUIRES: it differs from the first in nothing but its sequences and what is sent of them.
   bool TryAdd(const PlanRequest& request, int64_t most_bytes);
 
   // What is reserved for all together: ReservedBytes() of what all hold.

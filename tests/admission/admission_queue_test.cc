@@ -12,6 +12,14 @@ AdmissionLimits Limits(int32_t queue_limit, int64_t queue_bytes) {
   AdmissionLimits limits;
   limits.queue_limit = queue_limit;
   limits.queue_bytes = queue_bytes;
+  limits.workers = 100;
+  return limits;
+}
+
+AdmissionLimits NoOvertaking() {
+  AdmissionLimits limits;
+  limits.max_overtakes = 0;
+  limits.workers = 100;
   return limits;
 }
 
@@ -19,6 +27,12 @@ class AdmissionQueueTest : public AdmissionControllerTest {
  protected:
   // Takes the whole budget.
   AdmissionQueueTest() { Submit("running", 300); }
+
+  // Begins again with these limits.
+  void RunWith(AdmissionLimits limits) {
+    Replace(limits);
+    Submit("running", 300);
+  }
 
   void ExpectNotNow(const std::string& name, const std::string& reason, const std::string& decision) {
     const absl::Status status = StatusOf(name);
@@ -30,7 +44,7 @@ class AdmissionQueueTest : public AdmissionControllerTest {
 };
 
 TEST_F(AdmissionQueueTest, RefusesWhenTooManyWait) {
-  Replace(Limits(2, 1000));
+  RunWith(Limits(2, 1000));
   Submit("a", 100);
   Submit("b", 100);
   Submit("c", 100);
@@ -39,7 +53,7 @@ TEST_F(AdmissionQueueTest, RefusesWhenTooManyWait) {
 }
 
 TEST_F(AdmissionQueueTest, RefusesWhenTooManyBytesWait) {
-  Replace(Limits(10, 1000));
+  RunWith(Limits(10, 1000));
   Submit("a", 100, 0, absl::InfiniteFuture(), 600);
   Submit("b", 100, 0, absl::InfiniteFuture(), 401);
   ExpectNotNow("b", "QUEUE_BYTES_FULL", "refused queue_bytes_full");
@@ -48,14 +62,14 @@ TEST_F(AdmissionQueueTest, RefusesWhenTooManyBytesWait) {
 }
 
 TEST_F(AdmissionQueueTest, BytesOfWhatLeftDoNotCount) {
-  Replace(Limits(10, 1000));
+  RunWith(Limits(10, 1000));
   controller_->Cancel(Submit("a", 100, 0, absl::InfiniteFuture(), 1000), absl::CancelledError(""));
   Submit("b", 100, 0, absl::InfiniteFuture(), 1000);
   EXPECT_FALSE(Answered("b"));
 }
 
 TEST_F(AdmissionQueueTest, WithoutAQueueWhatFitsIsAdmittedAndTheRestRefused) {
-  Replace(Limits(0, 0));
+  RunWith(Limits(0, 0));
   Submit("a", 100);
   ExpectNotNow("a", "QUEUE_FULL", "refused queue_full");
   End("running");
@@ -100,9 +114,11 @@ TEST_F(AdmissionQueueTest, MemoryIsNotGivenToWhatHasExpired) {
 }
 
 TEST_F(AdmissionQueueTest, ExpiryOfTheFirstLetsTheNextIn) {
-  answers_.at("running")->reservation.Shrink(200);
+  RunWith(NoOvertaking());
+  answers_.at("running")->reservation.Shrink(200 * kMiB);
   Submit("large", 250, 0, now_ + absl::Seconds(1));
   Submit("small", 50);
+  EXPECT_FALSE(Answered("small"));
   now_ += absl::Seconds(1);
   controller_->Expire();
   EXPECT_TRUE(Granted("small"));
@@ -128,9 +144,11 @@ TEST_F(AdmissionQueueTest, CancelWithoutAReasonIsCancelled) {
 }
 
 TEST_F(AdmissionQueueTest, CancelOfTheFirstLetsTheNextIn) {
-  answers_.at("running")->reservation.Shrink(200);
+  RunWith(NoOvertaking());
+  answers_.at("running")->reservation.Shrink(200 * kMiB);
   const Ticket ticket = Submit("large", 250);
   Submit("small", 50);
+  EXPECT_FALSE(Answered("small"));
   controller_->Cancel(ticket, absl::CancelledError(""));
   EXPECT_TRUE(Granted("small"));
 }
@@ -164,6 +182,15 @@ TEST_F(AdmissionQueueTest, WakesWhenTheNextExpiryBecameEarlier) {
   Submit("later", 100);
   Submit("earlier", 100, 0, now_ + absl::Seconds(2));
   EXPECT_THAT(wakes, ElementsAre(now_ + absl::Seconds(29), now_ + absl::Seconds(2)));
+}
+
+TEST_F(AdmissionQueueTest, DoesNotWakeForWhatIsRefused) {
+  RunWith(Limits(0, 0));
+  std::vector<int> wakes;
+  controller_->SetWakeListener([&] { wakes.push_back(1); });
+  Submit("a", 100);
+  ExpectNotNow("a", "QUEUE_FULL", "refused queue_full");
+  EXPECT_THAT(wakes, IsEmpty());
 }
 
 TEST_F(AdmissionQueueTest, DoesNotWakeForWhatNeverWaits) {

@@ -86,6 +86,67 @@ TEST(MemoryBudgetTest, TellsEveryChangeInOrder) {
   EXPECT_THAT(told, ElementsAre(60, 100, 50, 40, 0));
 }
 
+TEST(MemoryBudgetTest, SplitsAReservation) {
+  MemoryBudget budget(100, nullptr);
+  std::optional<Reservation> whole = budget.TryReserve(60);
+  Reservation part = whole->Split(20);
+  EXPECT_EQ(whole->bytes(), 40);
+  EXPECT_EQ(part.bytes(), 20);
+  EXPECT_EQ(budget.reserved_bytes(), 60);
+  whole->Release();
+  EXPECT_EQ(budget.reserved_bytes(), 20);
+  part.Release();
+  EXPECT_EQ(budget.reserved_bytes(), 0);
+}
+
+TEST(MemoryBudgetTest, SplitsNoMoreThanThereIs) {
+  MemoryBudget budget(100, nullptr);
+  std::optional<Reservation> whole = budget.TryReserve(60);
+  EXPECT_EQ(whole->Split(-1).bytes(), 0);
+  EXPECT_EQ(whole->bytes(), 60);
+  const Reservation all = whole->Split(61);
+  EXPECT_EQ(all.bytes(), 60);
+  EXPECT_EQ(whole->bytes(), 0);
+  EXPECT_EQ(Reservation().Split(1).bytes(), 0);
+}
+
+TEST(MemoryBudgetTest, AbsorbsAnother) {
+  MemoryBudget budget(100, nullptr);
+  std::optional<Reservation> first = budget.TryReserve(60);
+  first->Absorb(*budget.TryReserve(30));
+  EXPECT_EQ(first->bytes(), 90);
+  EXPECT_EQ(budget.reserved_bytes(), 90);
+  first->Absorb(Reservation());
+  EXPECT_EQ(first->bytes(), 90);
+  first.reset();
+  EXPECT_EQ(budget.reserved_bytes(), 0);
+}
+
+TEST(MemoryBudgetTest, WhatHeldNothingMayAbsorb) {
+  MemoryBudget budget(100, nullptr);
+  {
+    Reservation reservation;
+    reservation.Absorb(*budget.TryReserve(30));
+    EXPECT_EQ(reservation.bytes(), 30);
+    EXPECT_EQ(budget.reserved_bytes(), 30);
+  }
+  EXPECT_EQ(budget.reserved_bytes(), 0);
+}
+
+TEST(MemoryBudgetTest, HearsNothingOfSplitAndAbsorb) {
+  std::vector<int64_t> told;
+  MemoryBudget budget(100, [&told](int64_t reserved) { told.push_back(reserved); });
+  int released = 0;
+  std::optional<Reservation> whole = budget.TryReserve(60);
+  budget.SetReleaseListener([&released] { ++released; });
+  whole->Absorb(whole->Split(20));
+  EXPECT_THAT(told, ElementsAre(60));
+  EXPECT_EQ(released, 0);
+  whole.reset();
+  budget.SetReleaseListener(nullptr);
+  EXPECT_THAT(told, ElementsAre(60, 0));
+}
+
 TEST(MemoryBudgetTest, ListenerMayReserveWhatWasReleased) {
   MemoryBudget budget(100, nullptr);
   std::optional<Reservation> first = budget.TryReserve(100);
