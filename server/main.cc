@@ -44,12 +44,14 @@ EngineOptions EngineOptionsOf(const config::ServerConfig& config) {
   options.queue_timeout = config.queue_timeout;
   options.max_sequences = config.max_sequences;
   options.max_sequence_length = config.max_sequence_length;
+  options.share_chunks = config.share_chunks;
+  options.log_text = config.log_text;
   return options;
 }
 
 rpc::ServerOptions ServerOptionsOf(const config::ServerConfig& config) {
-  return {config.listen, config.admin_listen, config.health_listen, config.max_message_bytes,
-          config.max_streams};
+  return {config.listen,      config.admin_listen,       config.health_listen, config.max_message_bytes,
+          config.max_streams, config.write_stall_timeout};
 }
 
 // Signals that stop the server. Blocked in every thread, so that only WaitForStop() sees them.

@@ -47,7 +47,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   for (Listener* listener : {&server->main_, &server->admin_, &server->health_}) {
     listener->services.push_back(std::make_unique<HealthServiceImpl>(server->statuses_));
   }
-  server->main_.services.push_back(std::make_unique<AttributionServiceImpl>(engine));
+  server->main_.services.push_back(
+      std::make_unique<AttributionServiceImpl>(engine, options.write_stall_timeout));
   server->main_.services.push_back(std::make_unique<ModelServiceImpl>(engine));
   server->admin_.services.push_back(std::make_unique<ModelServiceImpl>(engine));
 

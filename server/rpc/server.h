@@ -19,11 +19,12 @@
 namespace attribution::rpc {
 
 struct ServerOptions {
-  std::string listen = "127.0.0.1:8500";  // port 0: a free one
-  std::string admin_listen;               // ModelService and health alone; empty: none
-  std::string health_listen;              // health alone; empty: none
-  int64_t max_message_bytes = 64 << 20;   // of a request
-  int32_t max_streams = 1024;             // calls at once on one connection
+  std::string listen = "127.0.0.1:8500";                   // port 0: a free one
+  std::string admin_listen;                                // ModelService and health alone; empty: none
+  std::string health_listen;                               // health alone; empty: none
+  int64_t max_message_bytes = 64 << 20;                    // of a request
+  int32_t max_streams = 1024;                              // calls at once on one connection
+  absl::Duration write_stall_timeout = absl::Seconds(60);  // a client may take nothing; above 0
 };
 
 class Server {
