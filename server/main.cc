@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -28,7 +29,8 @@ namespace {
 constexpr int kCannotServe = 1;
 constexpr int kBadConfiguration = 2;
 
-// How long calls that the engine has finished may take to write their last bytes.
+// Least time that calls which the engine has finished have to write their last bytes, also when what was
+// admitted took all of the drain time.
 constexpr absl::Duration kFlushTime = absl::Seconds(2);
 
 EngineOptions EngineOptionsOf(const config::ServerConfig& config) {
@@ -86,14 +88,26 @@ absl::Status WritePorts(const std::string& path, int listen, int metrics) {
   return absl::UnavailableError(absl::StrCat("The port file cannot be written. Check \"", path, "\"."));
 }
 
+void LogCannotStart(const absl::Status& status) {
+  telemetry::Log(telemetry::LogLevel::kError, "The server cannot start",
+                 {{"error", std::string(status.message())}});
+}
+
+// Ends the process at once: an engine that loads a model would hold its own end, and the message, up until
+// that is done.
+[[noreturn]] void ExitWithoutServing(const absl::Status& status) {
+  LogCannotStart(status);
+  _exit(kCannotServe);
+}
+
 absl::Status Serve(const config::ServerConfig& config) {
   telemetry::Metrics metrics({ATTRIBUTION_VERSION, ATTRIBUTION_TORCH_VERSION});
   absl::StatusOr<std::unique_ptr<Engine>> engine = engine::CreateEngine(EngineOptionsOf(config), metrics);
   if (!engine.ok()) return engine.status();
   auto server = rpc::Server::Start(ServerOptionsOf(config), **engine, metrics);
-  if (!server.ok()) return server.status();
+  if (!server.ok()) ExitWithoutServing(server.status());
   const auto metrics_http = telemetry::MetricsHttp::Start(config.metrics_listen, metrics);
-  if (!metrics_http.ok()) return metrics_http.status();
+  if (!metrics_http.ok()) ExitWithoutServing(metrics_http.status());
   if (!config.port_file.empty()) {
     const absl::Status written = WritePorts(config.port_file, (*server)->port(), (*metrics_http)->port());
     if (!written.ok()) return written;
@@ -104,9 +118,10 @@ absl::Status Serve(const config::ServerConfig& config) {
 
   WaitForStop();
   telemetry::Log(telemetry::LogLevel::kInfo, "Stopping");
+  const absl::Time drain_end = absl::Now() + config.drain_timeout;
   (*server)->StopServing();
   const bool drained = (*engine)->Drain(config.drain_timeout);
-  (*server)->Shutdown(kFlushTime);
+  (*server)->Shutdown(std::max(kFlushTime, drain_end - absl::Now()));
   telemetry::Log(telemetry::LogLevel::kInfo, "Stopped", {{"drained", drained ? "yes" : "no"}});
   return absl::OkStatus();
 }
@@ -133,8 +148,7 @@ int Main(const std::vector<std::string>& arguments) {
                                                     : telemetry::LogFormat::kText);
   const absl::Status status = Serve(command->config);
   if (status.ok()) return 0;
-  telemetry::Log(telemetry::LogLevel::kError, "The server cannot start",
-                 {{"error", std::string(status.message())}});
+  LogCannotStart(status);
   return kCannotServe;
 }
 

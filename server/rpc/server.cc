@@ -90,6 +90,7 @@ absl::Status Server::Listen(const ServerOptions& options, const std::string& add
 
 void Server::Shutdown(absl::Duration grace) {
   const auto deadline = absl::ToChronoTime(absl::Now() + grace);
+  statuses_->EndWatches();
   for (Listener* listener : {&main_, &admin_, &health_}) {
     if (listener->server != nullptr) listener->server->Shutdown(deadline);
   }

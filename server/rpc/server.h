@@ -47,8 +47,9 @@ class Server {
   // part.
   void StopServing() { model_health_->Stop(); }
 
-  // Ends: takes no new call, cancels those that are not done within `grace`, and returns when all are over.
-  // What is left by then are watches of health and clients that read slowly. Idempotent.
+  // Ends: takes no new call, ends the watches of health, cancels calls that are not done within `grace`, and
+  // returns when all are over. Once the engine has drained, those are of clients that still take their
+  // output. Idempotent.
   void Shutdown(absl::Duration grace);
 
  private:
