@@ -6,6 +6,7 @@
 #include "google/protobuf/stubs/logging.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/health_check_service_interface.h"
+#include "grpcpp/resource_quota.h"
 #include "grpcpp/impl/server_builder_option.h"
 #include "grpcpp/impl/server_builder_plugin.h"
 #include "grpcpp/security/server_credentials.h"
@@ -16,6 +17,17 @@
 
 namespace attribution::rpc {
 namespace {
+
+// A connection that is silent for the first time is asked whether it lives, and closed if it does not answer
+// within the second.
+constexpr int kKeepaliveMilliseconds = 60'000;
+constexpr int kKeepaliveTimeoutMilliseconds = 20'000;
+
+// A new connection has as long to speak HTTP/2.
+constexpr int kHandshakeMilliseconds = 20'000;
+
+// Threads of one address that answer reflection, a stream each; more streams at once are RESOURCE_EXHAUSTED.
+constexpr int kReflectionThreads = 4;
 
 // Leaves reflection, which gRPC adds to every server of a program that links it, out of one.
 class WithoutPlugins : public grpc::ServerBuilderOption {
@@ -71,11 +83,18 @@ absl::Status Server::Listen(const ServerOptions& options, const std::string& add
   // Two servers on one port would share its requests without a word.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, options.max_streams);
+  // gRPC would keep a silent peer for two hours, and one that never says what it is for two minutes.
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMilliseconds);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMilliseconds);
+  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeMilliseconds);
   builder.SetMaxReceiveMessageSize(static_cast<int>(options.max_message_bytes));
   // Reflection is the only service that is not asynchronous.
   builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::NUM_CQS, 1);
   builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::MIN_POLLERS, 1);
   builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::MAX_POLLERS, 1);
+  grpc::ResourceQuota quota;
+  quota.SetMaxThreads(kReflectionThreads);
+  builder.SetResourceQuota(quota);
   if (listener->services.size() == 1) builder.SetOption(std::make_unique<WithoutPlugins>());  // health alone
   for (const auto& service : listener->services) builder.RegisterService(service.get());
   std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> interceptors;
