@@ -16,6 +16,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "grpc/support/log.h"
 #include "server/config.h"
 #include "server/engine/engine_factory.h"
 #include "server/rpc/server.h"
@@ -63,6 +64,14 @@ sigset_t StopSignals() {
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGINT);
   return signals;
+}
+
+// Writes what gRPC has to say as lines of our log.
+void LogForGrpc(gpr_log_func_args* line) {
+  const auto level = line->severity == GPR_LOG_SEVERITY_ERROR  ? telemetry::LogLevel::kWarning
+                     : line->severity == GPR_LOG_SEVERITY_INFO ? telemetry::LogLevel::kInfo
+                                                               : telemetry::LogLevel::kDebug;
+  telemetry::Log(level, "gRPC has a message.", {{"text", line->message}});
 }
 
 // Waits for the first signal; from then on a second one ends the process at once.
@@ -121,6 +130,7 @@ absl::Status Serve(const config::ServerConfig& config) {
   const absl::Time drain_end = absl::Now() + config.drain_timeout;
   (*server)->StopServing();
   const bool drained = (*engine)->Drain(config.drain_timeout);
+  gpr_set_log_function([](gpr_log_func_args*) {});  // it takes our closing of its sockets for failures
   (*server)->Shutdown(std::max(kFlushTime, drain_end - absl::Now()));
   telemetry::Log(telemetry::LogLevel::kInfo, "Stopped", {{"drained", drained ? "yes" : "no"}});
   return absl::OkStatus();
@@ -146,6 +156,7 @@ int Main(const std::vector<std::string>& arguments) {
 #endif
   telemetry::SetUpLogging(command->config.json_logs ? telemetry::LogFormat::kJson
                                                     : telemetry::LogFormat::kText);
+  gpr_set_log_function(LogForGrpc);
   const absl::Status status = Serve(command->config);
   if (status.ok()) return 0;
   LogCannotStart(status);

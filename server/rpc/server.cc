@@ -1,17 +1,19 @@
 #include "server/rpc/server.h"
 
+#include <chrono>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/stubs/logging.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/health_check_service_interface.h"
-#include "grpcpp/resource_quota.h"
 #include "grpcpp/impl/server_builder_option.h"
 #include "grpcpp/impl/server_builder_plugin.h"
+#include "grpcpp/resource_quota.h"
 #include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server_builder.h"
 #include "server/rpc/attribution_service.h"
+#include "server/rpc/connections.h"
 #include "server/rpc/grpc_metrics_interceptor.h"
 #include "server/rpc/model_service.h"
 
@@ -64,11 +66,11 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   server->main_.services.push_back(std::make_unique<ModelServiceImpl>(engine));
   server->admin_.services.push_back(std::make_unique<ModelServiceImpl>(engine));
 
-  absl::Status status = Listen(options, options.listen, metrics, &server->main_);
+  absl::Status status = Listen(options, options.listen, metrics, server->open_calls_, &server->main_);
   if (!options.admin_listen.empty())
-    status.Update(Listen(options, options.admin_listen, metrics, &server->admin_));
+    status.Update(Listen(options, options.admin_listen, metrics, server->open_calls_, &server->admin_));
   if (!options.health_listen.empty())
-    status.Update(Listen(options, options.health_listen, metrics, &server->health_));
+    status.Update(Listen(options, options.health_listen, metrics, server->open_calls_, &server->health_));
   if (!status.ok()) return status;
 
   engine.WatchModels([health = server->model_health_](const ModelInfo& model) { health->OnModel(model); });
@@ -77,7 +79,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
 }
 
 absl::Status Server::Listen(const ServerOptions& options, const std::string& address,
-                            telemetry::Metrics& metrics, Listener* listener) {
+                            telemetry::Metrics& metrics, std::shared_ptr<OpenCalls> open_calls,
+                            Listener* listener) {
   grpc::ServerBuilder builder;
   builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &listener->port);
   // Two servers on one port would share its requests without a word.
@@ -98,7 +101,7 @@ absl::Status Server::Listen(const ServerOptions& options, const std::string& add
   if (listener->services.size() == 1) builder.SetOption(std::make_unique<WithoutPlugins>());  // health alone
   for (const auto& service : listener->services) builder.RegisterService(service.get());
   std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> interceptors;
-  interceptors.push_back(MakeGrpcMetricsInterceptors(metrics));
+  interceptors.push_back(MakeGrpcMetricsInterceptors(metrics, std::move(open_calls)));
   builder.experimental().SetInterceptorCreators(std::move(interceptors));
   listener->server = builder.BuildAndStart();
   if (listener->server != nullptr && listener->port != 0) return absl::OkStatus();
@@ -108,10 +111,14 @@ absl::Status Server::Listen(const ServerOptions& options, const std::string& add
 }
 
 void Server::Shutdown(absl::Duration grace) {
-  const auto deadline = absl::ToChronoTime(absl::Now() + grace);
   statuses_->EndWatches();
+  open_calls_->WaitForEarlier(absl::Now() + grace);
+  // gRPC's own graceful end answers calls that are on their way with CANCELLED, which clients take for their
+  // own doing. On a closed connection they are UNAVAILABLE; what was written before still arrives.
   for (Listener* listener : {&main_, &admin_, &health_}) {
-    if (listener->server != nullptr) listener->server->Shutdown(deadline);
+    if (listener->server == nullptr) continue;
+    ShutDownSockets(listener->port);
+    listener->server->Shutdown(std::chrono::system_clock::now());
   }
 }
 

@@ -14,6 +14,7 @@
 #include "grpcpp/server.h"
 #include "server/rpc/health.h"
 #include "server/rpc/model_health.h"
+#include "server/rpc/open_calls.h"
 #include "server/telemetry/metrics.h"
 
 namespace attribution::rpc {
@@ -47,9 +48,10 @@ class Server {
   // part.
   void StopServing() { model_health_->Stop(); }
 
-  // Ends: takes no new call, ends the watches of health, cancels calls that are not done within `grace`, and
-  // returns when all are over. Once the engine has drained, those are of clients that still take their
-  // output. Idempotent.
+  // Ends: ends the watches of health, waits for the calls that have begun, at most `grace`, closes every
+  // connection, and returns when all calls are over. Calls that come meanwhile are answered as before, then
+  // clients find the server UNAVAILABLE. Once the engine has drained, what is waited for are clients that
+  // still take their output. Idempotent.
   void Shutdown(absl::Duration grace);
 
  private:
@@ -62,10 +64,12 @@ class Server {
 
   Server() = default;
   static absl::Status Listen(const ServerOptions& options, const std::string& address,
-                             telemetry::Metrics& metrics, Listener* listener);
+                             telemetry::Metrics& metrics, std::shared_ptr<OpenCalls> open_calls,
+                             Listener* listener);
 
   std::shared_ptr<HealthStatuses> statuses_ = std::make_shared<HealthStatuses>();
   std::shared_ptr<ModelHealth> model_health_;  // shared with the engine's listener
+  std::shared_ptr<OpenCalls> open_calls_ = std::make_shared<OpenCalls>();
   Listener main_;
   Listener admin_;
   Listener health_;
