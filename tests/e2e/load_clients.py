@@ -118,9 +118,7 @@ def _one_client(stub: Any, cases: Sequence[Case], end: float, seed: int) -> Tall
                 tally.faults.append(f"{name}: {error.details()}")
             continue
         numbers = _numbers(reply)
-        if numbers.shape == case.expected.shape and np.allclose(
-            numbers, case.expected, rtol=TOLERANCE, atol=TOLERANCE
-        ):
+        if numbers.shape == case.expected.shape and np.allclose(numbers, case.expected, rtol=TOLERANCE, atol=TOLERANCE):
             tally.right += 1
         else:
             tally.faults.append(f"a wrong reply to a request of {len(case.message)} bytes")

@@ -82,9 +82,7 @@ def test_a_short_storm_is_answered_right(binaries, model_repository, tmp_path):
 
 @pytest.mark.soak
 def test_storm(binaries, model_repository, tmp_path):
-    figures = run(
-        binaries, model_repository, tmp_path, "minilm-sdpa", SHAPES, processes=4, clients=16, seconds=SECONDS
-    )
+    figures = run(binaries, model_repository, tmp_path, "minilm-sdpa", SHAPES, processes=4, clients=16, seconds=SECONDS)
     budget = figures["budget MiB"]
     assert figures["attribution_memory_allocated_peak_bytes"] / measure.MIB <= budget
     assert figures["high water above warm MiB"] <= 1.4 * budget + 64
