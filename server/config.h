@@ -27,8 +27,9 @@ struct ServerConfig {
   std::string health_listen;  // empty: off
   std::string device = "auto";
   int64_t memory_budget_bytes = 0;  // 0: 80 % of what is free after loading
-  int32_t workers = 0;              // 0: one, which uses every core
-  int32_t intra_op_threads = 0;     // 0: from the CPU quota
+  int32_t workers = 0;              // 0: one, which uses the whole CPU quota
+  int32_t intra_op_threads = 0;     // 0: the CPU quota divided by the workers
+  bool share_chunks = true;
   ChunkPolicy chunk_policy = ChunkPolicy::kAdaptive;
   int32_t queue_limit = 256;
   int64_t queue_bytes = 256ll << 20;
@@ -38,7 +39,9 @@ struct ServerConfig {
   int64_t max_sequence_length = 0;  // 0: the model's own
   int32_t max_streams = 1024;       // a connection
   absl::Duration drain_timeout = absl::Seconds(30);
+  absl::Duration write_stall_timeout = absl::Seconds(60);
   bool json_logs = false;
+  bool log_text = false;
   std::string port_file;  // empty: none
 };
 

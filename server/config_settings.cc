@@ -94,14 +94,34 @@ Setting Size(const char* flag, const char* help, int64_t ServerConfig::* member,
           }};
 }
 
-Setting Duration(const char* flag, const char* help, absl::Duration ServerConfig::* member) {
+Setting Duration(const char* flag, const char* help, absl::Duration ServerConfig::* member,
+                 absl::Duration low = absl::ZeroDuration()) {
   return {flag, "DURATION", help,
           [=](std::string_view text, ServerConfig* config) -> absl::Status {
             const absl::StatusOr<absl::Duration> duration = ParseDuration(text);
-            if (duration.ok()) config->*member = *duration;
-            return duration.status();
+            if (!duration.ok()) return duration.status();
+            if (*duration < low) {
+              return absl::InvalidArgumentError(absl::StrCat("\"", View(text),
+                                                             "\" is too short. Give a duration of at least ",
+                                                             absl::FormatDuration(low), "."));
+            }
+            config->*member = *duration;
+            return absl::OkStatus();
           },
           [=](const ServerConfig& config) { return absl::FormatDuration(config.*member); }};
+}
+
+Setting Switch(const char* flag, const char* help, bool ServerConfig::* member) {
+  return {flag, "BOOL", help,
+          [=](std::string_view text, ServerConfig* config) -> absl::Status {
+            if (text != "true" && text != "false") {
+              return absl::InvalidArgumentError(
+                  absl::StrCat("\"", View(text), "\" is neither true nor false. Write one of them."));
+            }
+            config->*member = text == "true";
+            return absl::OkStatus();
+          },
+          [=](const ServerConfig& config) { return config.*member ? "true" : "false"; }};
 }
 
 // A setting whose feature is not built: refused when set, never ignored.
@@ -164,10 +184,12 @@ std::vector<Setting> MakeSettings() {
            &C::memory_budget_bytes, 1, std::numeric_limits<int64_t>::max(), "auto"),
       NotBuilt("model-memory-budget", "SIZE", "Memory of resident models.",
                "Evicting models by a memory budget"),
-      Integer("workers", "Chunks that run at once. auto: 1, which uses every core.", &C::workers, 0, 1024,
-              "auto"),
-      Integer("intra-op-threads", "Threads of one request. auto: from the CPU quota.", &C::intra_op_threads,
-              0, 1024, "auto"),
+      Integer("workers", "Chunks that run at once. auto: 1, which uses the whole CPU quota.", &C::workers, 0,
+              1024, "auto"),
+      Integer("intra-op-threads", "Threads of one worker. auto: the CPU quota divided by the workers.",
+              &C::intra_op_threads, 0, 1024, "auto"),
+      Switch("share-chunks", "Whether small requests that wait for the same model may run as one.",
+             &C::share_chunks),
       {"chunk-policy", "POLICY", "How batches are cut into chunks: adaptive or reference.", ReadChunkPolicy,
        [](const C& config) {
          return config.chunk_policy == ChunkPolicy::kAdaptive ? "adaptive" : "reference";
@@ -186,10 +208,11 @@ std::vector<Setting> MakeSettings() {
       NotBuilt("tls-client-ca", "FILE", "Authorities of client certificates, PEM.", "TLS"),
       NotBuilt("auth-tokens-file", "FILE", "Bearer tokens and their roles.", "Checking bearer tokens"),
       Duration("drain-timeout", "How long admitted requests may run on after SIGTERM.", &C::drain_timeout),
-      NotBuilt("write-stall-timeout", "DURATION", "How long a client may take nothing.",
-               "Ending slow readers"),
+      Duration("write-stall-timeout", "How long a client may take nothing of its stream.",
+               &C::write_stall_timeout, absl::Milliseconds(1)),
       {"log-format", "FORMAT", "text or json.", ReadLogFormat,
        [](const C& config) { return config.json_logs ? "json" : "text"; }},
+      Switch("log-text", "Whether the texts of requests may be written to the log.", &C::log_text),
       Text("port-file", "FILE",
            "File to write the ports to once they are bound, as JSON {\"listen\": N, \"metrics\": N}. Empty: "
            "none.",

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -15,6 +16,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "grpc/support/log.h"
 #include "server/config.h"
 #include "server/engine/engine_factory.h"
 #include "server/rpc/server.h"
@@ -28,7 +30,8 @@ namespace {
 constexpr int kCannotServe = 1;
 constexpr int kBadConfiguration = 2;
 
-// How long calls that the engine has finished may take to write their last bytes.
+// Least time that calls which the engine has finished have to write their last bytes, also when what was
+// admitted took all of the drain time.
 constexpr absl::Duration kFlushTime = absl::Seconds(2);
 
 EngineOptions EngineOptionsOf(const config::ServerConfig& config) {
@@ -44,12 +47,14 @@ EngineOptions EngineOptionsOf(const config::ServerConfig& config) {
   options.queue_timeout = config.queue_timeout;
   options.max_sequences = config.max_sequences;
   options.max_sequence_length = config.max_sequence_length;
+  options.share_chunks = config.share_chunks;
+  options.log_text = config.log_text;
   return options;
 }
 
 rpc::ServerOptions ServerOptionsOf(const config::ServerConfig& config) {
-  return {config.listen, config.admin_listen, config.health_listen, config.max_message_bytes,
-          config.max_streams};
+  return {config.listen,      config.admin_listen,       config.health_listen, config.max_message_bytes,
+          config.max_streams, config.write_stall_timeout};
 }
 
 // Signals that stop the server. Blocked in every thread, so that only WaitForStop() sees them.
@@ -59,6 +64,14 @@ sigset_t StopSignals() {
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGINT);
   return signals;
+}
+
+// Writes what gRPC has to say as lines of our log.
+void LogForGrpc(gpr_log_func_args* line) {
+  const auto level = line->severity == GPR_LOG_SEVERITY_ERROR  ? telemetry::LogLevel::kWarning
+                     : line->severity == GPR_LOG_SEVERITY_INFO ? telemetry::LogLevel::kInfo
+                                                               : telemetry::LogLevel::kDebug;
+  telemetry::Log(level, "gRPC has a message.", {{"text", line->message}});
 }
 
 // Waits for the first signal; from then on a second one ends the process at once.
@@ -84,14 +97,26 @@ absl::Status WritePorts(const std::string& path, int listen, int metrics) {
   return absl::UnavailableError(absl::StrCat("The port file cannot be written. Check \"", path, "\"."));
 }
 
+void LogCannotStart(const absl::Status& status) {
+  telemetry::Log(telemetry::LogLevel::kError, "The server cannot start",
+                 {{"error", std::string(status.message())}});
+}
+
+// Ends the process at once: an engine that loads a model would hold its own end, and the message, up until
+// that is done.
+[[noreturn]] void ExitWithoutServing(const absl::Status& status) {
+  LogCannotStart(status);
+  _exit(kCannotServe);
+}
+
 absl::Status Serve(const config::ServerConfig& config) {
   telemetry::Metrics metrics({ATTRIBUTION_VERSION, ATTRIBUTION_TORCH_VERSION});
   absl::StatusOr<std::unique_ptr<Engine>> engine = engine::CreateEngine(EngineOptionsOf(config), metrics);
   if (!engine.ok()) return engine.status();
   auto server = rpc::Server::Start(ServerOptionsOf(config), **engine, metrics);
-  if (!server.ok()) return server.status();
+  if (!server.ok()) ExitWithoutServing(server.status());
   const auto metrics_http = telemetry::MetricsHttp::Start(config.metrics_listen, metrics);
-  if (!metrics_http.ok()) return metrics_http.status();
+  if (!metrics_http.ok()) ExitWithoutServing(metrics_http.status());
   if (!config.port_file.empty()) {
     const absl::Status written = WritePorts(config.port_file, (*server)->port(), (*metrics_http)->port());
     if (!written.ok()) return written;
@@ -102,9 +127,11 @@ absl::Status Serve(const config::ServerConfig& config) {
 
   WaitForStop();
   telemetry::Log(telemetry::LogLevel::kInfo, "Stopping");
+  const absl::Time drain_end = absl::Now() + config.drain_timeout;
   (*server)->StopServing();
   const bool drained = (*engine)->Drain(config.drain_timeout);
-  (*server)->Shutdown(kFlushTime);
+  gpr_set_log_function([](gpr_log_func_args*) {});  // it takes our closing of its sockets for failures
+  (*server)->Shutdown(std::max(kFlushTime, drain_end - absl::Now()));
   telemetry::Log(telemetry::LogLevel::kInfo, "Stopped", {{"drained", drained ? "yes" : "no"}});
   return absl::OkStatus();
 }
@@ -129,10 +156,10 @@ int Main(const std::vector<std::string>& arguments) {
 #endif
   telemetry::SetUpLogging(command->config.json_logs ? telemetry::LogFormat::kJson
                                                     : telemetry::LogFormat::kText);
+  gpr_set_log_function(LogForGrpc);
   const absl::Status status = Serve(command->config);
   if (status.ok()) return 0;
-  telemetry::Log(telemetry::LogLevel::kError, "The server cannot start",
-                 {{"error", std::string(status.message())}});
+  LogCannotStart(status);
   return kCannotServe;
 }
 

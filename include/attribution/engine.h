@@ -82,8 +82,8 @@ struct EngineOptions {
   std::string model_repository;     // folder of model bundles
   std::string device = "auto";      // `auto`, `cpu`, `cuda`, `cuda:1`
   int64_t memory_budget_bytes = 0;  // for requests, without the models; 0: 80 % of what is free after loading
-  int32_t workers = 0;              // chunks that run at once; 0: one, which uses every core
-  int32_t intra_op_threads = 0;     // of a worker; 0: from the CPU quota, shared by the workers
+  int32_t workers = 0;              // chunks that run at once; 0: one, which uses the whole CPU quota
+  int32_t intra_op_threads = 0;     // of a worker; 0: the CPU quota divided by the workers
   bool share_chunks = true;         // whether small requests that wait for the same may run as one
   ChunkPolicy chunk_policy = ChunkPolicy::kAdaptive;
   int32_t queue_limit = 256;          // requests that may wait for memory
@@ -91,6 +91,7 @@ struct EngineOptions {
   absl::Duration queue_timeout = absl::Seconds(30);
   int32_t max_sequences = 4096;     // a request
   int64_t max_sequence_length = 0;  // 0: the model's own
+  bool log_text = false;            // whether the texts of requests may be written to the log
 };
 
 class Engine {

@@ -35,6 +35,7 @@ template <typename Sink>
 void Start(Engine& engine, absl::StatusOr<CallContext> call, absl::StatusOr<AttributionRequest> request,
            const std::shared_ptr<Sink>& sink) {
   absl::Status status = call.status();
+  if (call.ok() && !request.ok()) LogRefused(*call, request.status());
   status.Update(request.status());
   if (!status.ok()) return sink->OnDone(status);
   sink->Started(engine.Attribute(*std::move(request), *std::move(call), sink));
@@ -44,16 +45,18 @@ void Start(Engine& engine, absl::StatusOr<CallContext> call, absl::StatusOr<Attr
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* AttributionServiceImpl::Attribute(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* request) {
-  const std::shared_ptr<EventStream> stream = EventStream::Create(context);
-  grpc::ServerWriteReactor<grpc::ByteBuffer>* const reactor = stream->reactor();
-  Start(engine_, SetUpCall(context), TakeRequest<v1::AttributeRequest>(request), stream);
+  absl::StatusOr<CallContext> call = SetUpCall(context);
+  const std::shared_ptr<EventStream> stream =
+      EventStream::Create(context, write_stall_timeout_, call.ok() ? call->request_id : "");
+  auto* const reactor = new EventReactor<grpc::ServerWriteReactor<grpc::ByteBuffer>>(stream);
+  Start(engine_, std::move(call), TakeRequest<v1::AttributeRequest>(request), stream);
   return reactor;
 }
 
 grpc::ServerUnaryReactor* AttributionServiceImpl::ComputeMetrics(grpc::CallbackServerContext* context,
                                                                  const grpc::ByteBuffer* request,
                                                                  grpc::ByteBuffer* response) {
-  const std::shared_ptr<MetricsReply> reply = MetricsReply::Create(context, response);
+  const std::shared_ptr<MetricsReply> reply = MetricsReply::Create(context, response, write_stall_timeout_);
   grpc::ServerUnaryReactor* const reactor = reply->reactor();
   Start(engine_, SetUpCall(context), TakeRequest<v1::ComputeMetricsRequest>(request), reply);
   return reactor;

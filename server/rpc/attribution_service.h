@@ -5,6 +5,7 @@
 #ifndef SERVER_RPC_ATTRIBUTION_SERVICE_H_
 #define SERVER_RPC_ATTRIBUTION_SERVICE_H_
 
+#include "absl/time/time.h"
 #include "attribution/engine.h"
 #include "attribution/v1/attribution_service.grpc.pb.h"
 
@@ -18,7 +19,9 @@ using RawAttributionService = v1::AttributionService::WithRawCallbackMethod_Attr
 class AttributionServiceImpl : public RawAttributionService {
  public:
   // REQUIRES: `engine` outlives the grpc::Server that this is registered with.
-  explicit AttributionServiceImpl(Engine& engine) : engine_(engine) {}
+  // A client that takes nothing for `write_stall_timeout` loses its call. REQUIRES: it is above 0.
+  AttributionServiceImpl(Engine& engine, absl::Duration write_stall_timeout)
+      : engine_(engine), write_stall_timeout_(write_stall_timeout) {}
 
   grpc::ServerWriteReactor<grpc::ByteBuffer>* Attribute(grpc::CallbackServerContext* context,
                                                         const grpc::ByteBuffer* request) override;
@@ -32,6 +35,7 @@ class AttributionServiceImpl : public RawAttributionService {
 
  private:
   Engine& engine_;
+  const absl::Duration write_stall_timeout_;
 };
 
 }  // namespace attribution::rpc

@@ -1,8 +1,11 @@
-// Reads what surrounds a request out of its gRPC context: deadline, peer, and the metadata x-request-id and
-// x-priority.
+// Reads what surrounds a request out of its gRPC context: deadline, peer, and the metadata x-request-id,
+// x-priority and traceparent.
+//
+// Free functions. Thread-safe.
 #ifndef SERVER_RPC_CALL_SETUP_H_
 #define SERVER_RPC_CALL_SETUP_H_
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "attribution/engine.h"
 #include "grpcpp/server_context.h"
@@ -11,9 +14,14 @@ namespace attribution::rpc {
 
 // Fills a CallContext. The request id is the client's, or a new one of 32 hexadecimal digits when it sent
 // none or one that is empty, longer than 128 bytes or not printable; it is set as trailing metadata either
-// way. INVALID_ARGUMENT when x-priority is not a 32-bit integer. REQUIRES: called once for a call, before its
-// Finish().
+// way. The trace id is that of a traceparent as W3C Trace Context defines it; one that is malformed, or all
+// zeros, counts as none. INVALID_ARGUMENT, with a line in the log, when x-priority is not a 32-bit integer.
+// REQUIRES: called once for a call, before its Finish().
 absl::StatusOr<CallContext> SetUpCall(grpc::CallbackServerContext* context);
+
+// Writes the log line of a call that ends with `status` before the engine has seen it. Those that the engine
+// sees get theirs from it.
+void LogRefused(const CallContext& call, const absl::Status& status);
 
 }  // namespace attribution::rpc
 

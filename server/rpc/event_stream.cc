@@ -2,26 +2,21 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "attribution/status_details.h"
 #include "server/rpc/convert_response.h"
 #include "server/rpc/status_mapping.h"
+#include "server/telemetry/logging.h"
 
 namespace attribution::rpc {
 
-class EventStream::Reactor : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
- public:
-  explicit Reactor(std::shared_ptr<EventStream> stream) : stream_(std::move(stream)) {}
-
-  void OnWriteDone(bool ok) override { stream_->WriteDone(ok); }
-  void OnCancel() override { stream_->Abandon(); }
-  void OnDone() override { delete this; }
-
- private:
-  const std::shared_ptr<EventStream> stream_;
-};
-
-std::shared_ptr<EventStream> EventStream::Create(grpc::CallbackServerContext* context) {
-  std::shared_ptr<EventStream> stream(new EventStream(context));
-  stream->reactor_ = new Reactor(stream);  // deletes itself when gRPC is done with it
+std::shared_ptr<EventStream> EventStream::Create(grpc::CallbackServerContext* context,
+                                                 absl::Duration write_stall_timeout, std::string request_id) {
+  std::shared_ptr<EventStream> stream(new EventStream(context, std::move(request_id)));
+  stream->watch_ =
+      StallWatch::Create(context, write_stall_timeout, [weak = std::weak_ptr<EventStream>(stream)] {
+        if (const std::shared_ptr<EventStream> alive = weak.lock()) alive->OnStall();
+      });
   return stream;
 }
 
@@ -54,6 +49,7 @@ void EventStream::OnDone(const absl::Status& status) {
 }
 
 void EventStream::WriteDone(bool ok) {
+  watch_->Ended();
   Message sent;  // its memory goes back after the lock
   {
     const std::lock_guard lock(mutex_);
@@ -85,6 +81,32 @@ void EventStream::Abandon() {
   Advance();
 }
 
+void EventStream::OnStall() {
+  bool give_up = false;
+  std::string peer;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!writing_ && !finished_) return;  // it took the message just now
+    give_up = writing_ && !abandoned_;
+    stalled_ = stalled_ || give_up;
+    if (give_up) peer = context_->peer();  // the context is there while a message is in flight
+  }
+  if (!give_up) return watch_->CancelCall();
+  telemetry::Log(
+      telemetry::LogLevel::kWarning, "A client takes nothing of its stream. It is given up.",
+      {{"request_id", request_id_}, {"peer", peer}, {"seconds", absl::ToDoubleSeconds(watch_->timeout())}});
+  Abandon();
+}
+
+absl::Status EventStream::SlowReader() const {
+  return WithReason(
+      absl::AbortedError(absl::StrCat("The client took nothing of its stream for too long. The server waits ",
+                                      absl::FormatDuration(watch_->timeout()),
+                                      " for each message and has dropped the rest. Read faster, or ask for "
+                                      "less, such as selected rows instead of matrices.")),
+      "SLOW_READER");
+}
+
 void EventStream::Advance() {
   std::vector<std::function<void()>> resumed;
   const grpc::ByteBuffer* write = nullptr;
@@ -97,13 +119,14 @@ void EventStream::Advance() {
       write = &unsent_.front().bytes;
     } else if (!writing_ && last_word_.has_value() && !finished_) {
       finished_ = true;
-      finish = last_word_;
+      finish = stalled_ ? SlowReader() : *last_word_;
     }
   }
   // Calls out without the mutex. The flags set above make this thread the only one that may write or finish,
   // and until it finishes gRPC keeps the reactor.
-  if (write != nullptr) reactor_->StartWrite(write);
-  if (finish.has_value()) reactor_->Finish(ToFinalStatus(*finish, context_));
+  if (write != nullptr || finish.has_value()) watch_->Began();
+  if (write != nullptr) writer_->Write(write);
+  if (finish.has_value()) writer_->End(ToFinalStatus(*finish, context_));
   for (const std::function<void()>& resume : resumed) resume();
 }
 

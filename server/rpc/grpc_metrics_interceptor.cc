@@ -3,6 +3,7 @@
 #include <chrono>
 #include <map>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/descriptor.h"
@@ -14,8 +15,9 @@ namespace {
 using grpc::experimental::InterceptionHookPoints;
 using telemetry::MetricId;
 
+constexpr char kReflection[] = "grpc.reflection.v1alpha.ServerReflection";
 constexpr const char* kServices[] = {"attribution.v1.AttributionService", "attribution.v1.ModelService",
-                                     "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"};
+                                     "grpc.health.v1.Health", kReflection};
 
 struct Method {
   std::string type;
@@ -49,7 +51,8 @@ const std::map<std::string, Method>& Methods() {
 // Counts one RPC.
 class Interceptor : public grpc::experimental::Interceptor {
  public:
-  Interceptor(telemetry::Metrics& metrics, const Method& method) : metrics_(metrics), method_(method) {
+  Interceptor(telemetry::Metrics& metrics, const Method& method, std::shared_ptr<const void> open_call)
+      : metrics_(metrics), method_(method), open_call_(std::move(open_call)) {
     Count(MetricId::kGrpcStarted);
   }
 
@@ -77,20 +80,25 @@ class Interceptor : public grpc::experimental::Interceptor {
 
   telemetry::Metrics& metrics_;
   const Method& method_;
+  const std::shared_ptr<const void> open_call_;
   const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
 class InterceptorFactory : public grpc::experimental::ServerInterceptorFactoryInterface {
  public:
-  explicit InterceptorFactory(telemetry::Metrics& metrics) : metrics_(metrics) {}
+  InterceptorFactory(telemetry::Metrics& metrics, std::shared_ptr<OpenCalls> open_calls)
+      : metrics_(metrics), open_calls_(std::move(open_calls)) {}
 
   grpc::experimental::Interceptor* CreateServerInterceptor(grpc::experimental::ServerRpcInfo* info) override {
     const auto method = Methods().find(info->method() == nullptr ? "" : info->method());
-    return method == Methods().end() ? nullptr : new Interceptor(metrics_, method->second);
+    if (method == Methods().end()) return nullptr;
+    const bool counts = method->second.service != kReflection;
+    return new Interceptor(metrics_, method->second, counts ? open_calls_->Enter() : nullptr);
   }
 
  private:
   telemetry::Metrics& metrics_;
+  const std::shared_ptr<OpenCalls> open_calls_;
 };
 
 }  // namespace
@@ -101,8 +109,8 @@ void DeclareGrpcMetrics(telemetry::Metrics& metrics) {
 }
 
 std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface> MakeGrpcMetricsInterceptors(
-    telemetry::Metrics& metrics) {
-  return std::make_unique<InterceptorFactory>(metrics);
+    telemetry::Metrics& metrics, std::shared_ptr<OpenCalls> open_calls) {
+  return std::make_unique<InterceptorFactory>(metrics, std::move(open_calls));
 }
 
 }  // namespace attribution::rpc

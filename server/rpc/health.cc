@@ -53,12 +53,23 @@ class WatchReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>, private 
     Advance();
   }
 
-  void Advance() {
-    bool finish = false;
+  void OnEnd() override {
     {
       const std::lock_guard lock(mutex_);
-      if (writing_ || finished_ || (!ended_ && !unsent_.has_value())) return;
-      if (ended_) {
+      stopping_ = true;
+    }
+    Advance();
+  }
+
+  void Advance() {
+    bool finish = false;
+    bool gone = false;
+    {
+      const std::lock_guard lock(mutex_);
+      gone = ended_;
+      const bool nothing_to_tell = ended_ || !unsent_.has_value();
+      if (writing_ || finished_ || (nothing_to_tell && !ended_ && !stopping_)) return;
+      if (nothing_to_tell) {
         finish = finished_ = true;
       } else {
         writing_ = true;
@@ -68,7 +79,9 @@ class WatchReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>, private 
       }
     }
     if (finish) {
-      Finish(grpc::Status(grpc::StatusCode::CANCELLED, "The watch ended."));
+      Finish(gone ? grpc::Status(grpc::StatusCode::CANCELLED, "The watch ended.")
+                  : grpc::Status(grpc::StatusCode::UNAVAILABLE,
+                                 "The server stops. Watch another, or this one when it is back."));
     } else {
       StartWrite(&in_flight_);
     }
@@ -81,7 +94,8 @@ class WatchReactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>, private 
   std::mutex mutex_;
   std::optional<HealthCheckResponse::ServingStatus> unsent_ ABSL_GUARDED_BY(mutex_);
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
-  bool ended_ ABSL_GUARDED_BY(mutex_) = false;
+  bool ended_ ABSL_GUARDED_BY(mutex_) = false;     // the client is gone
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;  // the server ends the watch
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
@@ -116,6 +130,15 @@ void HealthStatuses::Watch(const std::string& name, HealthWatcher* watcher) {
   watchers_[name].insert(watcher);
   const auto entry = statuses_.find(name);
   watcher->OnStatus(entry == statuses_.end() ? HealthCheckResponse::SERVICE_UNKNOWN : entry->second);
+  if (watches_ended_) watcher->OnEnd();
+}
+
+void HealthStatuses::EndWatches() {
+  const std::lock_guard lock(mutex_);
+  watches_ended_ = true;
+  for (const auto& [name, watchers] : watchers_) {
+    for (HealthWatcher* watcher : watchers) watcher->OnEnd();
+  }
 }
 
 void HealthStatuses::Unwatch(const std::string& name, HealthWatcher* watcher) {

@@ -22,6 +22,8 @@ class HealthWatcher {
  public:
   virtual ~HealthWatcher() = default;
   virtual void OnStatus(grpc::health::v1::HealthCheckResponse::ServingStatus status) = 0;
+  // No more statuses come: the watch is to end once the last one is told.
+  virtual void OnEnd() = 0;
 };
 
 // Thread-safe.
@@ -39,10 +41,14 @@ class HealthStatuses {
   void Watch(const std::string& name, HealthWatcher* watcher);
   void Unwatch(const std::string& name, HealthWatcher* watcher);
 
+  // Ends every watch, and those that come later as soon as they have heard a status. Idempotent.
+  void EndWatches();
+
  private:
   mutable std::mutex mutex_;
   std::map<std::string, Status> statuses_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, std::set<HealthWatcher*>> watchers_ ABSL_GUARDED_BY(mutex_);
+  bool watches_ended_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
 using RawHealthService = grpc::health::v1::Health::WithRawCallbackMethod_Check<
@@ -57,8 +63,8 @@ class HealthServiceImpl : public RawHealthService {
   grpc::ServerUnaryReactor* Check(grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
                                   grpc::ByteBuffer* response) override;
 
-  // Streams SERVICE_UNKNOWN for an unknown name: it may come to be known. Ends when the client or the server
-  // does.
+  // Streams SERVICE_UNKNOWN for an unknown name: it may come to be known. Ends when the client does, or
+  // with UNAVAILABLE when the server does.
   grpc::ServerWriteReactor<grpc::ByteBuffer>* Watch(grpc::CallbackServerContext* context,
                                                     const grpc::ByteBuffer* request) override;
 

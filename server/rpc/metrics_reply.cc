@@ -18,9 +18,14 @@ class MetricsReply::Reactor : public grpc::ServerUnaryReactor {
   const std::shared_ptr<MetricsReply> reply_;
 };
 
+MetricsReply::MetricsReply(grpc::CallbackServerContext* context, grpc::ByteBuffer* response,
+                           absl::Duration write_stall_timeout)
+    : context_(context), response_(response), watch_(StallWatch::Create(context, write_stall_timeout)) {}
+
 std::shared_ptr<MetricsReply> MetricsReply::Create(grpc::CallbackServerContext* context,
-                                                   grpc::ByteBuffer* response) {
-  std::shared_ptr<MetricsReply> reply(new MetricsReply(context, response));
+                                                   grpc::ByteBuffer* response,
+                                                   absl::Duration write_stall_timeout) {
+  std::shared_ptr<MetricsReply> reply(new MetricsReply(context, response, write_stall_timeout));
   reply->reactor_ = new Reactor(reply);  // deletes itself when gRPC is done with it
   return reply;
 }
@@ -36,6 +41,7 @@ void MetricsReply::OnEvent(Event event, EventMemory /*memory*/) {
 void MetricsReply::OnDone(const absl::Status& status) {
   canceller_.Ended();
   if (status.ok()) *response_ = ToBytes(message_);
+  watch_->Began();
   reactor_->Finish(ToFinalStatus(status, context_));
 }
 

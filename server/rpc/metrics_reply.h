@@ -9,12 +9,14 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "attribution/engine.h"
 #include "attribution/v1/attribution_service.pb.h"
 #include "grpcpp/server_context.h"
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
 #include "server/rpc/call_canceller.h"
+#include "server/rpc/stall_watch.h"
 
 namespace attribution::rpc {
 
@@ -22,8 +24,10 @@ class MetricsReply : public EventSink {
  public:
   // Makes a reply and the reactor that gRPC is to be given. Fills `response`, which gRPC owns until the call
   // ends.
+  // A client that does not take the answer for `write_stall_timeout` loses its call.
+  // REQUIRES: write_stall_timeout > 0.
   static std::shared_ptr<MetricsReply> Create(grpc::CallbackServerContext* context,
-                                              grpc::ByteBuffer* response);
+                                              grpc::ByteBuffer* response, absl::Duration write_stall_timeout);
 
   MetricsReply(const MetricsReply&) = delete;
   MetricsReply& operator=(const MetricsReply&) = delete;
@@ -40,11 +44,12 @@ class MetricsReply : public EventSink {
  private:
   class Reactor;
 
-  MetricsReply(grpc::CallbackServerContext* context, grpc::ByteBuffer* response)
-      : context_(context), response_(response) {}
+  MetricsReply(grpc::CallbackServerContext* context, grpc::ByteBuffer* response,
+               absl::Duration write_stall_timeout);
 
   grpc::CallbackServerContext* const context_;
   grpc::ByteBuffer* const response_;
+  const std::shared_ptr<StallWatch> watch_;
   grpc::ServerUnaryReactor* reactor_ = nullptr;
   CallCanceller canceller_;
   v1::ComputeMetricsResponse message_;

@@ -1,5 +1,6 @@
 #include "server/rpc/server.h"
 
+#include <chrono>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -8,14 +9,27 @@
 #include "grpcpp/health_check_service_interface.h"
 #include "grpcpp/impl/server_builder_option.h"
 #include "grpcpp/impl/server_builder_plugin.h"
+#include "grpcpp/resource_quota.h"
 #include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server_builder.h"
 #include "server/rpc/attribution_service.h"
+#include "server/rpc/connections.h"
 #include "server/rpc/grpc_metrics_interceptor.h"
 #include "server/rpc/model_service.h"
 
 namespace attribution::rpc {
 namespace {
+
+// A connection that is silent for the first time is asked whether it lives, and closed if it does not answer
+// within the second.
+constexpr int kKeepaliveMilliseconds = 60'000;
+constexpr int kKeepaliveTimeoutMilliseconds = 20'000;
+
+// A new connection has as long to speak HTTP/2.
+constexpr int kHandshakeMilliseconds = 20'000;
+
+// Threads of one address that answer reflection, a stream each; more streams at once are RESOURCE_EXHAUSTED.
+constexpr int kReflectionThreads = 4;
 
 // Leaves reflection, which gRPC adds to every server of a program that links it, out of one.
 class WithoutPlugins : public grpc::ServerBuilderOption {
@@ -47,15 +61,16 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   for (Listener* listener : {&server->main_, &server->admin_, &server->health_}) {
     listener->services.push_back(std::make_unique<HealthServiceImpl>(server->statuses_));
   }
-  server->main_.services.push_back(std::make_unique<AttributionServiceImpl>(engine));
+  server->main_.services.push_back(
+      std::make_unique<AttributionServiceImpl>(engine, options.write_stall_timeout));
   server->main_.services.push_back(std::make_unique<ModelServiceImpl>(engine));
   server->admin_.services.push_back(std::make_unique<ModelServiceImpl>(engine));
 
-  absl::Status status = Listen(options, options.listen, metrics, &server->main_);
+  absl::Status status = Listen(options, options.listen, metrics, server->open_calls_, &server->main_);
   if (!options.admin_listen.empty())
-    status.Update(Listen(options, options.admin_listen, metrics, &server->admin_));
+    status.Update(Listen(options, options.admin_listen, metrics, server->open_calls_, &server->admin_));
   if (!options.health_listen.empty())
-    status.Update(Listen(options, options.health_listen, metrics, &server->health_));
+    status.Update(Listen(options, options.health_listen, metrics, server->open_calls_, &server->health_));
   if (!status.ok()) return status;
 
   engine.WatchModels([health = server->model_health_](const ModelInfo& model) { health->OnModel(model); });
@@ -64,21 +79,29 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
 }
 
 absl::Status Server::Listen(const ServerOptions& options, const std::string& address,
-                            telemetry::Metrics& metrics, Listener* listener) {
+                            telemetry::Metrics& metrics, std::shared_ptr<OpenCalls> open_calls,
+                            Listener* listener) {
   grpc::ServerBuilder builder;
   builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &listener->port);
   // Two servers on one port would share its requests without a word.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, options.max_streams);
+  // gRPC would keep a silent peer for two hours, and one that never says what it is for two minutes.
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMilliseconds);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMilliseconds);
+  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeMilliseconds);
   builder.SetMaxReceiveMessageSize(static_cast<int>(options.max_message_bytes));
   // Reflection is the only service that is not asynchronous.
   builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::NUM_CQS, 1);
   builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::MIN_POLLERS, 1);
   builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::MAX_POLLERS, 1);
+  grpc::ResourceQuota quota;
+  quota.SetMaxThreads(kReflectionThreads);
+  builder.SetResourceQuota(quota);
   if (listener->services.size() == 1) builder.SetOption(std::make_unique<WithoutPlugins>());  // health alone
   for (const auto& service : listener->services) builder.RegisterService(service.get());
   std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> interceptors;
-  interceptors.push_back(MakeGrpcMetricsInterceptors(metrics));
+  interceptors.push_back(MakeGrpcMetricsInterceptors(metrics, std::move(open_calls)));
   builder.experimental().SetInterceptorCreators(std::move(interceptors));
   listener->server = builder.BuildAndStart();
   if (listener->server != nullptr && listener->port != 0) return absl::OkStatus();
@@ -88,9 +111,14 @@ absl::Status Server::Listen(const ServerOptions& options, const std::string& add
 }
 
 void Server::Shutdown(absl::Duration grace) {
-  const auto deadline = absl::ToChronoTime(absl::Now() + grace);
+  statuses_->EndWatches();
+  open_calls_->WaitForEarlier(absl::Now() + grace);
+  // gRPC's own graceful end answers calls that are on their way with CANCELLED, which clients take for their
+  // own doing. On a closed connection they are UNAVAILABLE; what was written before still arrives.
   for (Listener* listener : {&main_, &admin_, &health_}) {
-    if (listener->server != nullptr) listener->server->Shutdown(deadline);
+    if (listener->server == nullptr) continue;
+    ShutDownSockets(listener->port);
+    listener->server->Shutdown(std::chrono::system_clock::now());
   }
 }
 

@@ -14,16 +14,18 @@
 #include "grpcpp/server.h"
 #include "server/rpc/health.h"
 #include "server/rpc/model_health.h"
+#include "server/rpc/open_calls.h"
 #include "server/telemetry/metrics.h"
 
 namespace attribution::rpc {
 
 struct ServerOptions {
-  std::string listen = "127.0.0.1:8500";  // port 0: a free one
-  std::string admin_listen;               // ModelService and health alone; empty: none
-  std::string health_listen;              // health alone; empty: none
-  int64_t max_message_bytes = 64 << 20;   // of a request
-  int32_t max_streams = 1024;             // calls at once on one connection
+  std::string listen = "127.0.0.1:8500";                   // port 0: a free one
+  std::string admin_listen;                                // ModelService and health alone; empty: none
+  std::string health_listen;                               // health alone; empty: none
+  int64_t max_message_bytes = 64 << 20;                    // of a request
+  int32_t max_streams = 1024;                              // calls at once on one connection
+  absl::Duration write_stall_timeout = absl::Seconds(60);  // a client may take nothing; above 0
 };
 
 class Server {
@@ -46,8 +48,10 @@ class Server {
   // part.
   void StopServing() { model_health_->Stop(); }
 
-  // Ends: takes no new call, cancels those that are not done within `grace`, and returns when all are over.
-  // What is left by then are watches of health and clients that read slowly. Idempotent.
+  // Ends: ends the watches of health, waits for the calls that have begun, at most `grace`, closes every
+  // connection, and returns when all calls are over. Calls that come meanwhile are answered as before, then
+  // clients find the server UNAVAILABLE. Once the engine has drained, what is waited for are clients that
+  // still take their output. Idempotent.
   void Shutdown(absl::Duration grace);
 
  private:
@@ -60,10 +64,12 @@ class Server {
 
   Server() = default;
   static absl::Status Listen(const ServerOptions& options, const std::string& address,
-                             telemetry::Metrics& metrics, Listener* listener);
+                             telemetry::Metrics& metrics, std::shared_ptr<OpenCalls> open_calls,
+                             Listener* listener);
 
   std::shared_ptr<HealthStatuses> statuses_ = std::make_shared<HealthStatuses>();
   std::shared_ptr<ModelHealth> model_health_;  // shared with the engine's listener
+  std::shared_ptr<OpenCalls> open_calls_ = std::make_shared<OpenCalls>();
   Listener main_;
   Listener admin_;
   Listener health_;

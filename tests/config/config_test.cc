@@ -62,6 +62,9 @@ TEST_F(ConfigTest, DefaultsAreThoseOfTheDocumentation) {
   EXPECT_EQ(config.max_message_bytes, 67108864);
   EXPECT_EQ(config.max_sequences, 4096);
   EXPECT_EQ(config.max_streams, 1024);
+  EXPECT_EQ(config.write_stall_timeout, absl::Seconds(60));
+  EXPECT_TRUE(config.share_chunks);
+  EXPECT_FALSE(config.log_text);
 }
 
 TEST_F(ConfigTest, FlagsOverrideEnvironmentOverridesFileOverridesDefaults) {
@@ -115,7 +118,7 @@ TEST_F(ConfigTest, RefusesValuesOutOfRange) {
   for (const char* flag :
        {"--workers=-1", "--queue-limit=-1", "--max-message-bytes=3GiB", "--max-sequences=0", "--listen=8500",
         "--listen=", "--metrics-listen=localhost:99999", "--device=tpu", "--chunk-policy=x", "--log-format=x",
-        "--memory-budget=0"}) {
+        "--memory-budget=0", "--write-stall-timeout=0", "--share-chunks=1", "--log-text="}) {
     EXPECT_EQ(Read({flag}).status().code(), absl::StatusCode::kInvalidArgument) << flag;
   }
 }
@@ -137,9 +140,8 @@ TEST_F(ConfigTest, AMissingFileIsAnError) {
 }
 
 TEST_F(ConfigTest, WhatIsNotBuiltYetIsRefusedByName) {
-  for (const char* flag :
-       {"--tls-cert=a", "--tls-key=a", "--tls-client-ca=a", "--auth-tokens-file=a",
-        "--model-memory-budget=1GiB", "--write-stall-timeout=60s", "--device=cuda:0,cuda:1"}) {
+  for (const char* flag : {"--tls-cert=a", "--tls-key=a", "--tls-client-ca=a", "--auth-tokens-file=a",
+                           "--model-memory-budget=1GiB", "--device=cuda:0,cuda:1"}) {
     const auto command = Read({flag});
     EXPECT_THAT(std::string(command.status().message()), HasSubstr("is not built yet")) << flag;
   }
@@ -176,6 +178,9 @@ TEST_F(ConfigTest, WhatIsPrintedReadsBackTheSame) {
                              "--max-sequence-length=11",
                              "--max-streams=13",
                              "--drain-timeout=250ms",
+                             "--write-stall-timeout=1500ms",
+                             "--share-chunks=false",
+                             "--log-text=true",
                              "--log-format=json",
                              "--port-file=a: \"b\"\n#c"});
   ASSERT_TRUE(command.ok()) << command.status();

@@ -129,6 +129,29 @@ class Failure:
     message: str
     bad_fields: list[str]
     error_info: error_details_pb2.ErrorInfo | None
+    retry_seconds: float | None = None
+
+
+def read_failure(error: grpc.RpcError) -> Failure:
+    """Reads the status of a call that failed."""
+    status = status_pb2.Status()
+    for key, value in error.trailing_metadata() or ():
+        if key == "grpc-status-details-bin":
+            status.ParseFromString(value)
+    found = Failure(error.code(), error.details() or "", [], None)
+    for detail in status.details:
+        if detail.Is(error_details_pb2.BadRequest.DESCRIPTOR):
+            bad = error_details_pb2.BadRequest()
+            detail.Unpack(bad)
+            found.bad_fields += [violation.field for violation in bad.field_violations]
+        elif detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
+            found.error_info = error_details_pb2.ErrorInfo()
+            detail.Unpack(found.error_info)
+        elif detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR):
+            retry = error_details_pb2.RetryInfo()
+            detail.Unpack(retry)
+            found.retry_seconds = retry.retry_delay.ToTimedelta().total_seconds()
+    return found
 
 
 def failure(call: Any) -> Failure:
@@ -138,21 +161,7 @@ def failure(call: Any) -> Failure:
         if hasattr(reply, "__next__"):
             list(reply)
     except grpc.RpcError as error:
-        status = status_pb2.Status()
-        for key, value in error.trailing_metadata() or ():
-            if key == "grpc-status-details-bin":
-                status.ParseFromString(value)
-        bad_fields: list[str] = []
-        information = None
-        for detail in status.details:
-            if detail.Is(error_details_pb2.BadRequest.DESCRIPTOR):
-                bad = error_details_pb2.BadRequest()
-                detail.Unpack(bad)
-                bad_fields += [violation.field for violation in bad.field_violations]
-            elif detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
-                information = error_details_pb2.ErrorInfo()
-                detail.Unpack(information)
-        return Failure(error.code(), error.details() or "", bad_fields, information)
+        return read_failure(error)
     raise AssertionError("the call succeeded")
 
 
@@ -165,6 +174,11 @@ def failed_attribute(server: Any, message: Any) -> Failure:
 
 def assert_well(server: Any) -> None:
     """The server answers and holds no memory for requests."""
-    reply = attribute(server, request("tiny-bert-sdpa", [[2, 5, 6, 3]]))
+    assert_well_with(server, "tiny-bert-sdpa")
+
+
+def assert_well_with(server: Any, model: str) -> None:
+    """The same, of a server that has this model."""
+    reply = attribute(server, request(model, [[2, 5, 6, 3]]))
     assert reply.kinds()[-1] == "result"
     assert server.total("attribution_memory_reserved_bytes") == 0

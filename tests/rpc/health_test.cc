@@ -1,7 +1,9 @@
 #include "server/rpc/health.h"
 
 #include <string>
+#include <vector>
 
+#include "gmock/gmock.h"
 #include "server/rpc/model_health.h"
 #include "tests/rpc/server_fixture.h"
 
@@ -124,8 +126,29 @@ TEST_F(HealthTest, WatchFollowsAModelFromUnknownToTheEnd) {
   EXPECT_EQ(next(), HealthCheckResponse::SERVING);
   server_->StopServing();
   EXPECT_EQ(next(), HealthCheckResponse::NOT_SERVING);
-  server_->Shutdown(absl::ZeroDuration());
+  server_->Shutdown(absl::Hours(1));  // a watch does not hold it up
   EXPECT_FALSE(reader->Read(&response));
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+}
+
+class RecordingWatcher : public HealthWatcher {
+ public:
+  void OnStatus(HealthStatuses::Status status) override { statuses.push_back(status); }
+  void OnEnd() override { ++ends; }
+
+  std::vector<HealthStatuses::Status> statuses;
+  int ends = 0;
+};
+
+TEST(HealthStatusesTest, AWatchThatComesAfterTheEndHearsOneStatus) {
+  HealthStatuses statuses;
+  statuses.Set("m", false);
+  statuses.EndWatches();
+  RecordingWatcher watcher;
+  statuses.Watch("m", &watcher);
+  EXPECT_THAT(watcher.statuses, testing::ElementsAre(HealthCheckResponse::NOT_SERVING));
+  EXPECT_EQ(watcher.ends, 1);
+  statuses.Unwatch("m", &watcher);
 }
 
 TEST_F(HealthTest, AClientMayLeaveItsWatch) {

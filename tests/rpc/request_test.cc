@@ -1,4 +1,5 @@
 // What reaches the engine, and what is refused before it.
+#include <algorithm>
 #include <string>
 #include <thread>
 #include <variant>
@@ -116,6 +117,49 @@ TEST_F(RequestTest, PriorityAndPeerReachTheEngine) {
   const auto call = Run();
   EXPECT_EQ(call->context.priority, -7);
   EXPECT_THAT(call->context.peer, HasSubstr("127.0.0.1"));
+}
+
+TEST_F(RequestTest, TheTraceIdOfATraceParentReachesTheEngine) {
+  context_.AddMetadata("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+  EXPECT_EQ(Run()->context.trace_id, "0af7651916cd43dd8448eb211c80319c");
+}
+
+TEST_F(RequestTest, ATraceParentOfALaterVersionMayBeLonger) {
+  context_.AddMetadata("traceparent", "cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00-what-comes");
+  EXPECT_EQ(Run()->context.trace_id, "0af7651916cd43dd8448eb211c80319c");
+}
+
+class TraceParentTest : public RequestTest, public testing::WithParamInterface<const char*> {};
+
+TEST_P(TraceParentTest, AMalformedTraceParentIsIgnored) {
+  context_.AddMetadata("traceparent", GetParam());
+  EXPECT_EQ(Run()->context.trace_id, "");
+}
+
+INSTANTIATE_TEST_SUITE_P(Malformed, TraceParentTest,
+                         testing::Values("", "00", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
+                                         "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
+                                         "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+                                         "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+                                         "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+                                         "0x-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+                                         "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0g",
+                                         "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-x",
+                                         "cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01x",
+                                         "00_0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+                                         "00-0af7651916cd43dd8448eb211c80319c_b7ad6b7169203331-01",
+                                         "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331_01"));
+
+TEST_F(RequestTest, ARefusalBeforeTheEngineLeavesALogLine) {
+  testing::internal::CaptureStderr();
+  context_.AddMetadata("x-request-id", "refused-1");
+  context_.AddMetadata("x-priority", "high");
+  status_ = stub_->ComputeMetrics(&context_, {}, &response_);
+  EXPECT_FALSE(SendBytes(kAttribute, kInvalidUtf8).ok());
+  const std::string log = testing::internal::GetCapturedStderr();
+  EXPECT_THAT(log, HasSubstr("request_id=refused-1"));
+  EXPECT_THAT(log, HasSubstr("Metadata x-priority"));
+  EXPECT_EQ(std::count(log.begin(), log.end(), '\n'), 2) << log;
 }
 
 TEST_F(RequestTest, APriorityThatIsNoNumberIsInvalid) {
