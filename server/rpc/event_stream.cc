@@ -7,9 +7,12 @@
 
 namespace attribution::rpc {
 
-class EventStream::Reactor : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
+class EventStream::Reactor : public grpc::ServerWriteReactor<grpc::ByteBuffer>, public Writer {
  public:
   explicit Reactor(std::shared_ptr<EventStream> stream) : stream_(std::move(stream)) {}
+
+  void Write(const grpc::ByteBuffer* message) override { StartWrite(message); }
+  void End(const grpc::Status& status) override { Finish(status); }
 
   void OnWriteDone(bool ok) override { stream_->WriteDone(ok); }
   void OnCancel() override { stream_->Abandon(); }
@@ -21,7 +24,15 @@ class EventStream::Reactor : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
 
 std::shared_ptr<EventStream> EventStream::Create(grpc::CallbackServerContext* context) {
   std::shared_ptr<EventStream> stream(new EventStream(context));
-  stream->reactor_ = new Reactor(stream);  // deletes itself when gRPC is done with it
+  auto* reactor = new Reactor(stream);  // deletes itself when gRPC is done with it
+  stream->reactor_ = reactor;
+  stream->writer_ = reactor;
+  return stream;
+}
+
+std::shared_ptr<EventStream> EventStream::Create(grpc::CallbackServerContext* context, Writer* writer) {
+  std::shared_ptr<EventStream> stream(new EventStream(context));
+  stream->writer_ = writer;
   return stream;
 }
 
@@ -102,8 +113,8 @@ void EventStream::Advance() {
   }
   // Calls out without the mutex. The flags set above make this thread the only one that may write or finish,
   // and until it finishes gRPC keeps the reactor.
-  if (write != nullptr) reactor_->StartWrite(write);
-  if (finish.has_value()) reactor_->Finish(ToFinalStatus(*finish, context_));
+  if (write != nullptr) writer_->Write(write);
+  if (finish.has_value()) writer_->End(ToFinalStatus(*finish, context_));
   for (const std::function<void()>& resume : resumed) resume();
 }
 

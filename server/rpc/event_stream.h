@@ -7,7 +7,8 @@
 //
 // Life: the reactor belongs to gRPC until its OnDone(), and keeps the stream alive meanwhile. It is used
 // only before Finish() is called, which happens once, after the engine's last word and the last write. So
-// neither side can meet the other's remains, whichever ends first.
+// neither side can meet the other's remains, whichever ends first. A method whose reactor is of another kind
+// lends it as a Writer and passes on what gRPC tells it.
 //
 // Thread-safe.
 #ifndef SERVER_RPC_EVENT_STREAM_H_
@@ -37,13 +38,25 @@ class EventStream : public EventSink, public std::enable_shared_from_this<EventS
   // Events of one more chunk are welcome while fewer bytes than this are unsent.
   static constexpr size_t kWritableBytes = 4 << 20;
 
+  // The part of a reactor that the stream uses.
+  class Writer {
+   public:
+    virtual ~Writer() = default;
+    virtual void Write(const grpc::ByteBuffer* message) = 0;
+    virtual void End(const grpc::Status& status) = 0;
+  };
+
   // Makes a stream and the reactor that gRPC is to be given.
   static std::shared_ptr<EventStream> Create(grpc::CallbackServerContext* context);
+
+  // Makes a stream that writes to `writer`, which lives until End(). Its owner calls
+  // WriteDone() and Abandon().
+  static std::shared_ptr<EventStream> Create(grpc::CallbackServerContext* context, Writer* writer);
 
   EventStream(const EventStream&) = delete;
   EventStream& operator=(const EventStream&) = delete;
 
-  // The reactor to return from the method.
+  // The reactor to return from the method; null if the stream writes to a Writer.
   grpc::ServerWriteReactor<grpc::ByteBuffer>* reactor() const { return reactor_; }
 
   // Takes the engine's handle, for cancellation.
@@ -52,6 +65,11 @@ class EventStream : public EventSink, public std::enable_shared_from_this<EventS
   void OnEvent(Event event, EventMemory memory) override;
   void WhenWritable(std::function<void()> resume) override;
   void OnDone(const absl::Status& status) override;
+
+  // The write in flight is over; not `ok`: the client is gone.
+  void WriteDone(bool ok);
+  // Drops what is unsent and stops the engine: nobody reads any more.
+  void Abandon();
 
  private:
   class Reactor;
@@ -65,12 +83,10 @@ class EventStream : public EventSink, public std::enable_shared_from_this<EventS
 
   // Does what comes next: a write, the final status, or waking the engine.
   void Advance() ABSL_LOCKS_EXCLUDED(mutex_);
-  void WriteDone(bool ok);
-  // Drops what is unsent and stops the engine: nobody reads any more.
-  void Abandon();
 
   grpc::CallbackServerContext* const context_;
   grpc::ServerWriteReactor<grpc::ByteBuffer>* reactor_ = nullptr;
+  Writer* writer_ = nullptr;
   CallCanceller canceller_;
 
   std::mutex mutex_;
