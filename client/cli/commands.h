@@ -11,8 +11,11 @@ namespace attribution::cli {
 
 // `status` outlives `app`; output goes to standard output, progress to standard error.
 void AddQueryCommand(CLI::App& app, absl::Status& status);
+void AddEstimateCommand(CLI::App& app, absl::Status& status);
+void AddRolloutCommand(CLI::App& app, absl::Status& status);
 void AddModelsCommand(CLI::App& app, absl::Status& status);
 void AddHealthCommand(CLI::App& app, absl::Status& status);
+void AddBenchCommand(CLI::App& app, absl::Status& status);
 
 }  // namespace attribution::cli
 

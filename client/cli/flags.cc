@@ -65,10 +65,11 @@ absl::StatusOr<absl::Duration> ReadDuration(const std::string& flag, const std::
   return duration;
 }
 
-absl::StatusOr<std::unique_ptr<Client>> ConnectWith(const CommonFlags& flags) {
+absl::StatusOr<std::unique_ptr<Client>> ConnectWith(const CommonFlags& flags, bool retry) {
   ClientOptions options;
   options.target = flags.server;
   options.token_file = flags.token_file;
+  options.retry = retry;
   if (!flags.timeout.empty()) {
     const absl::StatusOr<absl::Duration> timeout = ReadDuration("--timeout", flags.timeout);
     if (!timeout.ok()) return timeout.status();

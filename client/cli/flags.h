@@ -30,8 +30,8 @@ void AddCommonFlags(CLI::App& command, CommonFlags& flags);
 // duration.
 absl::StatusOr<absl::Duration> ReadDuration(const std::string& flag, const std::string& text);
 
-// Connects to the server of the flags.
-absl::StatusOr<std::unique_ptr<Client>> ConnectWith(const CommonFlags& flags);
+// Connects to the server of the flags; without `retry` every call is sent once.
+absl::StatusOr<std::unique_ptr<Client>> ConnectWith(const CommonFlags& flags, bool retry = true);
 
 // What standard output can show, under the flags.
 Terminal OutputTerminal(const CommonFlags& flags);

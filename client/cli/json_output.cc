@@ -170,8 +170,26 @@ std::string JsonOfReply(const Reply& reply, bool with_rollout) {
                  {"total_seconds", Number(std::optional<double>(result.total_seconds))}}},
                {"num_chunks", result.num_chunks},
                {"oom_retries", result.oom_retries}};
+  if (reply.model.empty()) {
+    for (const char* key : {"model", "model_version", "model_sha256"}) json.erase(key);
+  }
   if (result.corrected.has_value()) json["corrected"] = Object(*result.corrected);
   return Text(json);
+}
+
+std::string JsonOfEstimate(const EstimateRequest& request, const AdmissionEstimate& estimate) {
+  return Text(
+      {{"model", request.model},
+       {"batch_size", request.batch_size},
+       {"seq_length", request.seq_length},
+       {"estimated_peak_bytes", estimate.estimated_peak_bytes},
+       {"chunk_size", estimate.chunk_size},
+       {"num_chunks", estimate.num_chunks},
+       {"fits_now", estimate.fits_now},
+       {"ever_fits", estimate.ever_fits},
+       {"max_seq_length_that_fits", estimate.max_seq_length_that_fits},
+       {"expected_wait_seconds", Number(std::optional<double>(estimate.expected_wait_seconds))},
+       {"expected_duration_seconds", Number(std::optional<double>(estimate.expected_duration_seconds))}});
 }
 
 std::string JsonOfModels(const std::vector<ModelInfo>& models) {

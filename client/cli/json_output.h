@@ -5,14 +5,18 @@
 #include <string>
 #include <vector>
 
+#include "attribution/estimate.h"
 #include "attribution/model_info.h"
 #include "client/cli/reply.h"
 
 namespace attribution::cli {
 
 // Returns an object of the reply, ending in a newline; docs/cli.md describes it. `with_rollout` false leaves
-// the matrices out.
+// the matrices out. A reply without a model, that of a rollout, has none of the model's keys.
 std::string JsonOfReply(const Reply& reply, bool with_rollout);
+
+// Returns an object of a shape and what admission would decide about it.
+std::string JsonOfEstimate(const EstimateRequest& request, const AdmissionEstimate& estimate);
 
 // Returns an object with a list `models`.
 std::string JsonOfModels(const std::vector<ModelInfo>& models);

@@ -6,12 +6,16 @@
 
 #include <array>
 #include <cstdint>
+#include <fstream>
+#include <sstream>
+#include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "client/cli/errors.h"
 
 namespace attribution::cli {
 namespace {
@@ -91,6 +95,16 @@ absl::StatusOr<NamedTensor> ReadNpy(std::string bytes) {
     return NamedTensor{"", element.dtype, *std::move(shape), std::move(bytes)};
   }
   return NotRead(absl::StrCat("Its dtype is ", descr, "; read are <f4, <f2, <i8, <i4 and |b1."));
+}
+
+absl::StatusOr<NamedTensor> ReadNpyFile(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) return UsageError(absl::StrCat("Cannot read the file: ", path, "."));
+  std::ostringstream bytes;
+  bytes << file.rdbuf();
+  absl::StatusOr<NamedTensor> read = ReadNpy(std::move(bytes).str());
+  if (read.ok()) return read;
+  return UsageError(absl::StrCat("Cannot read the array: ", path, ". ", read.status().message()));
 }
 
 }  // namespace attribution::cli

@@ -1,6 +1,6 @@
 // Reads arrays of numpy's .npy format for sending them as they are.
 //
-// Pure function; any thread.
+// Functions without state; any thread.
 #ifndef ATTRIBUTION_CLIENT_CLI_NPY_READER_H_
 #define ATTRIBUTION_CLIENT_CLI_NPY_READER_H_
 
@@ -15,6 +15,9 @@ namespace attribution::cli {
 // tensor without a name. INVALID_ARGUMENT with a sentence for anything else, also for data of another size
 // than the shape's.
 absl::StatusOr<NamedTensor> ReadNpy(std::string bytes);
+
+// Reads a file of such bytes. Usage error, naming the file.
+absl::StatusOr<NamedTensor> ReadNpyFile(const std::string& path);
 
 }  // namespace attribution::cli
 

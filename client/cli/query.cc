@@ -1,24 +1,17 @@
 #include <unistd.h>
 
-#include <fstream>
 #include <iostream>
 #include <memory>
-#include <set>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "attribution/client.h"
 #include "client/cli/commands.h"
-#include "client/cli/errors.h"
 #include "client/cli/flags.h"
-#include "client/cli/html_page.h"
-#include "client/cli/json_output.h"
-#include "client/cli/npy.h"
+#include "client/cli/model_choice.h"
 #include "client/cli/progress.h"
 #include "client/cli/query_flags.h"
-#include "client/cli/query_report.h"
 #include "client/cli/reply.h"
+#include "client/cli/result_flags.h"
 
 namespace attribution::cli {
 namespace {
@@ -30,27 +23,6 @@ constexpr char kExamples[] = R"(Examples:
   attribution query minilm --ids 101,1996,4937,102 --preset iclr
   attribution query --text "The cat sat on the mat." --rows first --top-k 5
   attribution query vit --tensor pixel_values=image.npy --rows first)";
-
-// Returns the name of the only model that the server has.
-absl::StatusOr<std::string> OnlyModel(Client& client) {
-  const absl::StatusOr<std::vector<ModelInfo>> models = client.ListModels();
-  if (!models.ok()) return models.status();
-  std::set<std::string> names;
-  for (const ModelInfo& model : *models) names.insert(model.name);
-  if (names.size() == 1) return *names.begin();
-  if (names.empty())
-    return absl::FailedPreconditionError("The server has no model. Put one into its model repository.");
-  return UsageError(absl::StrCat("The server has several models: ", absl::StrJoin(names, ", "),
-                                 ". Choose one with --model."));
-}
-
-absl::Status WriteFile(const std::string& path, const std::string& content) {
-  std::ofstream file(path, std::ios::binary | std::ios::trunc);
-  file << content;
-  file.close();
-  if (!file) return UsageError(absl::StrCat("Cannot write the file: ", path, "."));
-  return absl::OkStatus();
-}
 
 // Runs the request and gathers its reply, showing progress.
 absl::Status Ask(Client& client, const AttributionRequest& request, Progress::Style style, Reply& reply) {
@@ -82,17 +54,11 @@ absl::Status Run(const QueryFlags& flags, const CommonFlags& common) {
   Reply reply;
   reply.model = request->model;
   if (const auto* texts = std::get_if<TextBatch>(&request->input)) reply.texts = texts->texts;
-  if (absl::Status status = Ask(**client, *request, ProgressStyle(flags.progress), reply); !status.ok())
+  if (absl::Status status = Ask(**client, *request, ProgressStyle(flags.result.progress), reply);
+      !status.ok())
     return status;
 
-  std::cout << (common.json() ? JsonOfReply(reply, !flags.no_matrix)
-                              : QueryReport(reply, !flags.no_matrix, OutputTerminal(common)))
-            << std::flush;
-  if (!flags.html.empty()) {
-    if (absl::Status status = WriteFile(flags.html, HtmlPage(reply)); !status.ok()) return status;
-  }
-  if (!flags.npy.empty()) return WriteFile(flags.npy, NpyOfRollouts(reply));
-  return absl::OkStatus();
+  return WriteReply(reply, flags.result, common);
 }
 
 }  // namespace

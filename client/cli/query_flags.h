@@ -4,12 +4,13 @@
 
 #include <CLI/CLI.hpp>
 #include <istream>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "attribution/request.h"
+#include "client/cli/computation_flags.h"
+#include "client/cli/result_flags.h"
 
 namespace attribution::cli {
 
@@ -20,29 +21,12 @@ struct QueryFlags {
   std::vector<std::string> tensors;  // NAME=FILE.npy each
   std::string file;
   bool truncate = false;
-  std::string preset;
-  std::string causal_correction = "none";
-  std::optional<int32_t> layer_idx;
-  std::string attention_layer_pattern;
-  std::optional<double> residual_weight;
-  std::string rows = "all";
-  int32_t top_k = 0;
-  bool no_matrix = false;
-  bool skip_rollout_metrics = false;
-  std::string html;
-  std::string npy;
-  std::string progress = "auto";
+  ComputationFlags computation;
+  ResultFlags result;
 };
 
 // Adds the flags to the command. `flags` outlives `command`.
 void AddQueryFlags(CLI::App& command, QueryFlags& flags);
-
-// Reads a preset as the contract names it, in any case, with `-` or `_`, with or without `PRESET_` and year:
-// `abnar`, `ICLR_METRICS`, `vit-explain-fixed`. Usage error otherwise.
-absl::StatusOr<Preset> ReadPreset(const std::string& text);
-
-// Reads `all`, `first`, `last`, or row numbers separated by commas. Usage error otherwise.
-absl::StatusOr<RowSelection> ReadRows(const std::string& text);
 
 // Makes the request; the model stays empty if the flags name none. Texts come from `input`, one a line, empty
 // lines left out, if the flags hold neither texts nor ids nor tensors nor a file. Usage error for flags that

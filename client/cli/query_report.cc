@@ -20,12 +20,15 @@ constexpr char kReading[] = "rows: query tokens; columns: tokens attended to\n";
 std::string Summary(const Reply& reply) {
   const Admitted& admitted = reply.admitted;
   const ResolvedOptions& options = admitted.options;
+  const std::string source =
+      reply.model.empty()
+          ? "Attention of the caller"
+          : absl::StrCat("Model ", Printable(reply.model), ", version ", Printable(admitted.model_version));
   return absl::StrFormat(
-      "Model %s, version %s, on %s. Preset %s, residual weight %g,\nlayers %d to %d of %d; attention metrics "
+      "%s, on %s. Preset %s, residual weight %g,\nlayers %d to %d of %d; attention metrics "
       "of layer %d.\n",
-      Printable(reply.model), Printable(admitted.model_version), Printable(admitted.device),
-      PresetName(options.preset), options.residual_weight, options.start_layer, options.end_layer,
-      admitted.num_layers, options.layer_idx);
+      source, Printable(admitted.device), PresetName(options.preset), options.residual_weight,
+      options.start_layer, options.end_layer, admitted.num_layers, options.layer_idx);
 }
 
 std::string MetricsTable(const Reply& reply, int width) {

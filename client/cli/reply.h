@@ -23,7 +23,7 @@ struct RolloutRows {
 
 // One finished attribution. Sequences are counted as in the request.
 struct Reply {
-  std::string model;
+  std::string model;               // empty: the caller sent the attention
   std::vector<std::string> texts;  // as sent; empty if ids were sent
   Admitted admitted;
   AttributionResult result;

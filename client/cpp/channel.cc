@@ -46,9 +46,10 @@ std::string FullTarget(const std::string& target) {
 }
 
 absl::StatusOr<std::shared_ptr<grpc::Channel>> ConnectChannel(const std::string& target,
-                                                              absl::Duration timeout) {
+                                                              absl::Duration timeout, bool retry) {
   grpc::ChannelArguments arguments;
   arguments.SetServiceConfigJSON(kServiceConfig);
+  if (!retry) arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
   arguments.SetMaxReceiveMessageSize(-1);
   arguments.SetInt(GRPC_ARG_PER_RPC_RETRY_BUFFER_SIZE, kRetryBufferBytes);
   // Without a pool of its own, a new client would wait out the pause after an older client's failed attempt.

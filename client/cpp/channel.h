@@ -16,9 +16,9 @@ namespace attribution::client {
 std::string FullTarget(const std::string& target);
 
 // Returns a connected channel. UNAVAILABLE with kCannotConnectReason as soon as every address has refused, or
-// after `timeout`.
+// after `timeout`. Without `retry` every call is sent once.
 absl::StatusOr<std::shared_ptr<grpc::Channel>> ConnectChannel(const std::string& target,
-                                                              absl::Duration timeout);
+                                                              absl::Duration timeout, bool retry);
 
 }  // namespace attribution::client
 

@@ -2,15 +2,21 @@
 
 #include <grpcpp/client_context.h>
 
+#include <chrono>
+#include <condition_variable>
 #include <fstream>
+#include <functional>
+#include <mutex>
 #include <utility>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "attribution/v1/attribution_service.grpc.pb.h"
 #include "attribution/v1/model_service.grpc.pb.h"
 #include "client/cpp/channel.h"
 #include "client/cpp/convert.h"
+#include "client/cpp/send_rollout.h"
 #include "client/cpp/status.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 
@@ -31,6 +37,92 @@ absl::StatusOr<std::string> ReadToken(const std::string& path) {
   return token;
 }
 
+// What every way to attribute says of a stream that ended well and was cut short.
+absl::Status NoResult() {
+  return absl::InternalError("The server ended the stream without a result. Look into its log.");
+}
+
+// Counts the calls that run, so that a client can outlive them. A call holds its channel: were it the last to
+// do so, the channel would end on one of gRPC's own threads, in the midst of a callback, which gRPC does not
+// survive.
+class RunningCalls {
+ public:
+  void Begin() {
+    const std::lock_guard lock(mutex_);
+    ++running_;
+  }
+  void End() {
+    const std::lock_guard lock(mutex_);
+    --running_;
+    changed_.notify_all();
+  }
+  // Not wait(), which would lock again inside libstdc++, where the thread sanitizer does not see it.
+  void WaitForNone() {
+    std::unique_lock lock(mutex_);
+    while (!changed_.wait_for(lock, std::chrono::hours(1), [this] { return running_ == 0; })) {
+    }
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;  // a call has ended
+  int running_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+// One attribution that nobody waits for. Deletes itself after its last word.
+class StartedCall : public grpc::ClientReadReactor<v1::AttributeResponse> {
+ public:
+  using ToStatus = std::function<absl::Status(const grpc::Status&)>;
+
+  StartedCall(RunningCalls& running, v1::AttributeRequest request, std::function<void(const Event&)> on_event,
+              std::function<void(const CallEnd&)> on_done, ToStatus to_status)
+      : running_(running),
+        request_(std::move(request)),
+        on_event_(std::move(on_event)),
+        on_done_(std::move(on_done)),
+        to_status_(std::move(to_status)) {
+    running_.Begin();
+  }
+
+  grpc::ClientContext& context() { return context_; }
+
+  void Start(v1::AttributionService::Stub& stub) {
+    stub.async()->Attribute(&context_, &request_, this);
+    StartRead(&response_);
+    StartCall();
+  }
+
+  void OnReadDone(bool ok) override {
+    if (!ok) return;
+    received_bytes_ += static_cast<int64_t>(response_.ByteSizeLong());
+    if (const std::optional<Event> event = client::FromProto(std::move(response_))) {
+      complete_ = std::holds_alternative<AttributionResult>(*event);
+      if (on_event_) on_event_(*event);
+    }
+    StartRead(&response_);
+  }
+
+  void OnDone(const grpc::Status& status) override {
+    CallEnd end{to_status_(status), received_bytes_};
+    if (end.status.ok() && !complete_) end.status = NoResult();
+    on_done_(end);
+    RunningCalls& running = running_;
+    delete this;
+    running.End();
+  }
+
+ private:
+  RunningCalls& running_;
+  grpc::ClientContext context_;
+  const v1::AttributeRequest request_;
+  const std::function<void(const Event&)> on_event_;
+  const std::function<void(const CallEnd&)> on_done_;
+  const ToStatus to_status_;
+  v1::AttributeResponse response_;
+  int64_t received_bytes_ = 0;
+  bool complete_ = false;
+};
+
 class GrpcClient : public Client {
  public:
   GrpcClient(const std::shared_ptr<grpc::Channel>& channel, ClientOptions options, std::string token)
@@ -39,6 +131,8 @@ class GrpcClient : public Client {
         attribution_(v1::AttributionService::NewStub(channel)),
         models_(v1::ModelService::NewStub(channel)),
         health_(grpc::health::v1::Health::NewStub(channel)) {}
+
+  ~GrpcClient() override { running_.WaitForNone(); }
 
   absl::Status Attribute(const AttributionRequest& request,
                          const std::function<void(const Event&)>& on_event) override {
@@ -54,9 +148,42 @@ class GrpcClient : public Client {
       if (on_event) on_event(*event);
     }
     if (absl::Status status = ToStatus(reader->Finish()); !status.ok()) return status;
-    if (!complete)
-      return absl::InternalError("The server ended the stream without a result. Look into its log.");
-    return absl::OkStatus();
+    return complete ? absl::OkStatus() : NoResult();
+  }
+
+  void StartAttribute(const AttributionRequest& request, std::function<void(const Event&)> on_event,
+                      std::function<void(const CallEnd&)> on_done) override {
+    auto* call = new StartedCall(running_, client::ToProto(request), std::move(on_event), std::move(on_done),
+                                 [this](const grpc::Status& status) { return ToStatus(status); });
+    Prepare(call->context());
+    call->Start(*attribution_);
+  }
+
+  absl::StatusOr<AdmissionEstimate> Estimate(const EstimateRequest& request) override {
+    grpc::ClientContext context;
+    Prepare(context);
+    v1::EstimateResponse response;
+    const grpc::Status status = attribution_->Estimate(&context, client::ToProto(request), &response);
+    if (!status.ok()) return ToStatus(status);
+    return client::FromProto(response);
+  }
+
+  absl::Status Rollout(const RolloutRequest& request,
+                       const std::function<absl::StatusOr<std::string>(int32_t layer)>& next_layer,
+                       const std::function<void(const Event&)>& on_event) override {
+    grpc::ClientContext context;
+    Prepare(context);
+    const auto stream = attribution_->Rollout(&context);
+    bool complete = false;
+    const absl::Status sent =
+        client::SendRollout(*stream, context, request, next_layer, [&](const Event& event) {
+          complete = std::holds_alternative<AttributionResult>(event);
+          if (on_event) on_event(event);
+        });
+    const absl::Status status = ToStatus(stream->Finish());
+    if (!sent.ok()) return sent;
+    if (!status.ok()) return status;
+    return complete ? absl::OkStatus() : NoResult();
   }
 
   absl::StatusOr<std::vector<ModelInfo>> ListModels() override {
@@ -124,6 +251,7 @@ class GrpcClient : public Client {
   const std::unique_ptr<v1::AttributionService::Stub> attribution_;
   const std::unique_ptr<v1::ModelService::Stub> models_;
   const std::unique_ptr<grpc::health::v1::Health::Stub> health_;
+  RunningCalls running_;
 };
 
 }  // namespace
@@ -136,7 +264,7 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const ClientOptions& opt
     token = *std::move(read);
   }
   absl::StatusOr<std::shared_ptr<grpc::Channel>> channel =
-      client::ConnectChannel(options.target, options.connect_timeout);
+      client::ConnectChannel(options.target, options.connect_timeout, options.retry);
   if (!channel.ok()) return channel.status();
   return std::make_unique<GrpcClient>(*channel, options, std::move(token));
 }

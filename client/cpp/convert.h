@@ -7,6 +7,8 @@
 
 #include <optional>
 
+#include "attribution/attention_header.h"
+#include "attribution/estimate.h"
 #include "attribution/events.h"
 #include "attribution/model_info.h"
 #include "attribution/request.h"
@@ -17,9 +19,14 @@ namespace attribution::client {
 
 // Fills a request message. Fields that the caller left empty stay unset.
 v1::AttributeRequest ToProto(const AttributionRequest& request);
+v1::EstimateRequest ToProto(const EstimateRequest& request);
+v1::RolloutHeader ToProto(const RolloutRequest& request);
 
 // Takes the event out of a response, moving its bytes. Nothing if it is of a kind this client does not know.
 std::optional<Event> FromProto(v1::AttributeResponse&& response);
+std::optional<Event> FromProto(v1::RolloutResponse&& response);
+
+AdmissionEstimate FromProto(const v1::EstimateResponse& response);
 
 ModelInfo FromProto(const v1::Model& model);
 

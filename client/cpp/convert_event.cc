@@ -155,28 +155,45 @@ AttributionResult FromProto(const v1::AttributionResult& message) {
   return result;
 }
 
-}  // namespace
-
-std::optional<Event> FromProto(v1::AttributeResponse&& response) {
+// AttributeResponse and RolloutResponse have the same events.
+template <typename Response>
+std::optional<Event> EventOf(Response& response) {
   switch (response.event_case()) {
-    case v1::AttributeResponse::kAdmitted:
+    case Response::kAdmitted:
       return FromProto(response.admitted());
-    case v1::AttributeResponse::kLayer:
+    case Response::kLayer:
       return FromProto(response.layer());
-    case v1::AttributeResponse::kChunk:
+    case Response::kChunk:
       return FromProto(response.chunk());
-    case v1::AttributeResponse::kMatrix:
+    case Response::kMatrix:
       return FromProto(std::move(*response.mutable_matrix()));
-    case v1::AttributeResponse::kTop:
+    case Response::kTop:
       return FromProto(response.top());
-    case v1::AttributeResponse::kReplanned:
+    case Response::kReplanned:
       return FromProto(response.replanned());
-    case v1::AttributeResponse::kResult:
+    case Response::kResult:
       return FromProto(response.result());
-    case v1::AttributeResponse::EVENT_NOT_SET:
+    case Response::EVENT_NOT_SET:
       break;
   }
   return std::nullopt;
+}
+
+}  // namespace
+
+std::optional<Event> FromProto(v1::AttributeResponse&& response) { return EventOf(response); }
+
+std::optional<Event> FromProto(v1::RolloutResponse&& response) { return EventOf(response); }
+
+AdmissionEstimate FromProto(const v1::EstimateResponse& message) {
+  return {.estimated_peak_bytes = message.estimated_peak_bytes(),
+          .chunk_size = message.chunk_size(),
+          .num_chunks = message.num_chunks(),
+          .fits_now = message.fits_now(),
+          .ever_fits = message.ever_fits(),
+          .max_seq_length_that_fits = message.max_seq_length_that_fits(),
+          .expected_wait_seconds = message.expected_wait_seconds(),
+          .expected_duration_seconds = message.expected_duration_seconds()};
 }
 
 }  // namespace attribution::client

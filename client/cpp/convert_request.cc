@@ -75,6 +75,18 @@ v1::TensorDtype ToProto(TensorDtype dtype) {
   return v1::TENSOR_DTYPE_UNSPECIFIED;
 }
 
+v1::AttentionForm ToProto(AttentionForm form) {
+  switch (form) {
+    case AttentionForm::kPerHead:
+      return v1::ATTENTION_FORM_PER_HEAD;
+    case AttentionForm::kFused:
+      return v1::ATTENTION_FORM_FUSED;
+    case AttentionForm::kSingle:
+      return v1::ATTENTION_FORM_SINGLE;
+  }
+  return v1::ATTENTION_FORM_UNSPECIFIED;
+}
+
 v1::RowSelection::Kind ToProto(RowSelection::Kind kind) {
   switch (kind) {
     case RowSelection::Kind::kAll:
@@ -156,6 +168,33 @@ v1::AttributeRequest ToProto(const AttributionRequest& request) {
   std::visit([&message](const auto& input) { Fill(input, message); }, request.input);
   Fill(request.options, *message.mutable_options());
   Fill(request.output, *message.mutable_output());
+  return message;
+}
+
+v1::EstimateRequest ToProto(const EstimateRequest& request) {
+  v1::EstimateRequest message;
+  message.set_model(request.model);
+  message.set_model_version(request.model_version);
+  message.set_batch_size(request.batch_size);
+  message.set_seq_length(request.seq_length);
+  Fill(request.options, *message.mutable_options());
+  Fill(request.output, *message.mutable_output());
+  return message;
+}
+
+v1::RolloutHeader ToProto(const RolloutRequest& request) {
+  v1::RolloutHeader message;
+  Fill(request.options, *message.mutable_options());
+  Fill(request.output, *message.mutable_output());
+  const AttentionHeader& header = request.header;
+  message.set_dtype(ToProto(header.dtype));
+  message.set_form(ToProto(header.form));
+  message.set_batch(static_cast<int32_t>(header.batch));
+  message.set_heads(static_cast<int32_t>(header.heads));
+  message.set_seq_length(static_cast<int32_t>(header.length));
+  message.set_num_layers(header.layers);
+  for (const std::vector<int32_t>& mask : header.masks)
+    message.add_masks()->mutable_values()->Assign(mask.begin(), mask.end());
   return message;
 }
 

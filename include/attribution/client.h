@@ -4,6 +4,7 @@
 #ifndef ATTRIBUTION_CLIENT_H_
 #define ATTRIBUTION_CLIENT_H_
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -12,6 +13,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "attribution/attention_header.h"
+#include "attribution/estimate.h"
 #include "attribution/events.h"
 #include "attribution/model_info.h"
 #include "attribution/request.h"
@@ -32,6 +35,14 @@ struct ClientOptions {
   absl::Duration connect_timeout = absl::Seconds(10);
   // How long each call may take, retries included.
   absl::Duration timeout = absl::InfiniteDuration();
+  // Whether calls that the server refuses for now are tried again by themselves.
+  bool retry = true;
+};
+
+// How a call that was started has ended.
+struct CallEnd {
+  absl::Status status;         // as that of the blocking call
+  int64_t received_bytes = 0;  // of the messages, without the framing of the network
 };
 
 // Whether a service takes requests, as the standard health service tells it.
@@ -45,7 +56,8 @@ class Client {
   // NOT_FOUND if the token file cannot be used.
   //
   // Calls that the server refuses with UNAVAILABLE or RESOURCE_EXHAUSTED are tried again by themselves, up to
-  // five times, after the pause that the server names, until the call's timeout.
+  // five times, after the pause that the server names, until the call's timeout, unless options.retry is
+  // false.
   static absl::StatusOr<std::unique_ptr<Client>> Connect(const ClientOptions& options);
 
   // Attributes the request and calls `on_event` for each event, in order, on this thread. Returns OK after
@@ -53,6 +65,23 @@ class Client {
   // empty.
   virtual absl::Status Attribute(const AttributionRequest& request,
                                  const std::function<void(const Event&)>& on_event) = 0;
+
+  // Attributes the request without blocking. `on_event` gets each event and `on_done`, last, how the call
+  // ended; both on threads of gRPC, one at a time for one call, which they must not block. The
+  // client's destructor, which must not run on such a thread, waits for the calls that still run.
+  virtual void StartAttribute(const AttributionRequest& request, std::function<void(const Event&)> on_event,
+                              std::function<void(const CallEnd&)> on_done) = 0;
+
+  // Says what admission would decide for a shape; nothing runs.
+  virtual absl::StatusOr<AdmissionEstimate> Estimate(const EstimateRequest& request) = 0;
+
+  // Rolls out attention that the caller has. Once the server has admitted the header, `next_layer` is asked
+  // for the bytes of layer 0, 1, … (row-major, little-endian, as the header says); its error ends the call
+  // and is returned. Events as Attribute; both functions are called on this thread. What is held is one layer
+  // and the events that were not yet taken.
+  virtual absl::Status Rollout(const RolloutRequest& request,
+                               const std::function<absl::StatusOr<std::string>(int32_t layer)>& next_layer,
+                               const std::function<void(const Event&)>& on_event) = 0;
 
   // Lists every version of every model, by name, then version.
   virtual absl::StatusOr<std::vector<ModelInfo>> ListModels() = 0;

@@ -5,24 +5,18 @@
 
 #include "server/rpc/call_setup.h"
 #include "server/rpc/convert_request.h"
+#include "server/rpc/convert_response.h"
 #include "server/rpc/event_stream.h"
 #include "server/rpc/metrics_reply.h"
+#include "server/rpc/rollout_call.h"
 #include "server/rpc/status_mapping.h"
-#include "server/rpc/unary_call.h"
 
 namespace attribution::rpc {
 namespace {
 
-// Refuses a bidirectional call.
-class RefusingBidiReactor : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
- public:
-  explicit RefusingBidiReactor(const grpc::Status& status) { Finish(status); }
-  void OnDone() override { delete this; }
-};
-
 // Parses and converts a request, then frees its bytes, which gRPC would keep until the stream ends.
 template <typename Message>
-absl::StatusOr<AttributionRequest> TakeRequest(const grpc::ByteBuffer* bytes) {
+auto TakeRequest(const grpc::ByteBuffer* bytes) -> decltype(FromProto(std::declval<Message>())) {
   Message message;
   const absl::Status parsed = ParseMessage(*bytes, &message);
   const_cast<grpc::ByteBuffer*>(bytes)->Clear();  // gRPC's own object, not const, and not read again
@@ -65,17 +59,26 @@ grpc::ServerUnaryReactor* AttributionServiceImpl::ComputeMetrics(grpc::CallbackS
 grpc::ServerUnaryReactor* AttributionServiceImpl::Estimate(grpc::CallbackServerContext* context,
                                                            const grpc::ByteBuffer* request,
                                                            grpc::ByteBuffer* response) {
-  return AnswerUnary<v1::EstimateRequest>(
-      context, request, response, [](const v1::EstimateRequest&) -> absl::StatusOr<v1::EstimateResponse> {
-        return NotBuiltYet("Estimate");
-      });
+  grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+  // gRPC keeps reactor, context and response until Finish().
+  const auto answer = [context, response, reactor](const absl::StatusOr<AdmissionEstimate>& estimate) {
+    if (estimate.ok()) *response = ToBytes(ToProto(*estimate));
+    reactor->Finish(ToFinalStatus(estimate.status(), context));
+  };
+  absl::Status status = SetUpCall(context).status();
+  absl::StatusOr<EstimateRequest> estimate = TakeRequest<v1::EstimateRequest>(request);
+  status.Update(estimate.status());
+  if (status.ok()) {
+    engine_.Estimate(*std::move(estimate), answer);
+  } else {
+    answer(status);
+  }
+  return reactor;
 }
 
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* AttributionServiceImpl::Rollout(
     grpc::CallbackServerContext* context) {
-  absl::Status status = SetUpCall(context).status();
-  status.Update(NotBuiltYet("Rollout"));
-  return new RefusingBidiReactor(ToFinalStatus(status, context));
+  return ServeRollout(engine_, context, write_stall_timeout_);
 }
 
 }  // namespace attribution::rpc

@@ -151,6 +151,23 @@ absl::Status Convert(v1::TensorDtype value, const std::string& field, TensorDtyp
   }
 }
 
+// Refuses ATTENTION_FORM_UNSPECIFIED too.
+absl::Status Convert(v1::AttentionForm value, const std::string& field, AttentionForm* form) {
+  switch (value) {
+    case v1::ATTENTION_FORM_PER_HEAD:
+      *form = AttentionForm::kPerHead;
+      return absl::OkStatus();
+    case v1::ATTENTION_FORM_FUSED:
+      *form = AttentionForm::kFused;
+      return absl::OkStatus();
+    case v1::ATTENTION_FORM_SINGLE:
+      *form = AttentionForm::kSingle;
+      return absl::OkStatus();
+    default:
+      return UnknownEnum(field, value);
+  }
+}
+
 absl::Status Convert(const v1::AttributionOptions& from, AttributionOptions* to) {
   if (from.has_layer_idx()) to->layer_idx = from.layer_idx();
   to->attention_layer_pattern = from.attention_layer_pattern();
@@ -252,6 +269,35 @@ absl::StatusOr<AttributionRequest> FromProto(v1::ComputeMetricsRequest message) 
   const absl::Status status = ConvertCommon(message, &request);
   if (!status.ok()) return status;
   request.output.skip_rollout_metrics = message.skip_rollout_metrics();
+  return request;
+}
+
+absl::StatusOr<EstimateRequest> FromProto(v1::EstimateRequest message) {
+  EstimateRequest request;
+  request.model = std::move(*message.mutable_model());
+  request.model_version = std::move(*message.mutable_model_version());
+  request.batch_size = message.batch_size();
+  request.seq_length = message.seq_length();
+  absl::Status status = Convert(message.options(), &request.options);
+  status.Update(Convert(message.output(), &request.output));
+  if (!status.ok()) return status;
+  return request;
+}
+
+absl::StatusOr<RolloutRequest> FromProto(const v1::RolloutHeader& message) {
+  RolloutRequest request;
+  absl::Status status = Convert(message.form(), "header.form", &request.header.form);
+  status.Update(Convert(message.dtype(), "header.dtype", &request.header.dtype));
+  status.Update(Convert(message.options(), &request.options));
+  status.Update(Convert(message.output(), &request.output));
+  if (!status.ok()) return status;
+  request.header.batch = message.batch();
+  request.header.heads = message.heads();
+  request.header.length = message.seq_length();
+  request.header.layers = message.num_layers();
+  request.header.masks.reserve(message.masks_size());
+  for (const v1::TokenMask& mask : message.masks())
+    request.header.masks.emplace_back(mask.values().begin(), mask.values().end());
   return request;
 }
 

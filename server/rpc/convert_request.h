@@ -6,6 +6,8 @@
 #define SERVER_RPC_CONVERT_REQUEST_H_
 
 #include "absl/status/statusor.h"
+#include "attribution/attention_header.h"
+#include "attribution/estimate.h"
 #include "attribution/request.h"
 #include "attribution/v1/attribution_service.pb.h"
 #include "grpcpp/support/byte_buffer.h"
@@ -21,6 +23,12 @@ absl::StatusOr<AttributionRequest> FromProto(v1::AttributeRequest message);
 
 // The same without matrices: the output holds nothing but metrics.
 absl::StatusOr<AttributionRequest> FromProto(v1::ComputeMetricsRequest message);
+
+absl::StatusOr<EstimateRequest> FromProto(v1::EstimateRequest message);
+
+// INVALID_ARGUMENT, too, for a form or an element type that is not set. Fields of the options and the output
+// have no "header." in front, as in every other request.
+absl::StatusOr<RolloutRequest> FromProto(const v1::RolloutHeader& message);
 
 }  // namespace attribution::rpc
 

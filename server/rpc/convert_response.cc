@@ -258,6 +258,19 @@ v1::AttributeResponse ToProto(Event event) {
   return response;
 }
 
+v1::EstimateResponse ToProto(const AdmissionEstimate& from) {
+  v1::EstimateResponse to;
+  to.set_estimated_peak_bytes(from.estimated_peak_bytes);
+  to.set_chunk_size(from.chunk_size);
+  to.set_num_chunks(from.num_chunks);
+  to.set_fits_now(from.fits_now);
+  to.set_ever_fits(from.ever_fits);
+  to.set_max_seq_length_that_fits(from.max_seq_length_that_fits);
+  to.set_expected_wait_seconds(from.expected_wait_seconds);
+  to.set_expected_duration_seconds(from.expected_duration_seconds);
+  return to;
+}
+
 v1::Model ToProto(const ModelInfo& from) {
   v1::Model to;
   to.set_name(from.name);

@@ -2,6 +2,7 @@
 #ifndef SERVER_RPC_CONVERT_RESPONSE_H_
 #define SERVER_RPC_CONVERT_RESPONSE_H_
 
+#include "attribution/estimate.h"
 #include "attribution/events.h"
 #include "attribution/model_info.h"
 #include "attribution/v1/attribution_service.pb.h"
@@ -10,9 +11,11 @@
 
 namespace attribution::rpc {
 
+// The message is, byte for byte, also the RolloutResponse of the event.
 v1::AttributeResponse ToProto(Event event);
 v1::Admitted ToProto(Admitted admitted);
 v1::AttributionResult ToProto(const AttributionResult& result);
+v1::EstimateResponse ToProto(const AdmissionEstimate& estimate);
 v1::Model ToProto(const ModelInfo& model);
 
 // Serialises `message` for a raw method.

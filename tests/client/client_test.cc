@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <latch>
 
 #include "attribution/status_details.h"
 #include "google/rpc/error_details.pb.h"
@@ -35,6 +36,12 @@ std::unique_ptr<Client> ConnectTo(const FakeServer& server, ClientOptions option
   absl::StatusOr<std::unique_ptr<Client>> client = Client::Connect(options);
   EXPECT_TRUE(client.ok()) << client.status();
   return *std::move(client);
+}
+
+ClientOptions Once() {
+  ClientOptions options;
+  options.retry = false;
+  return options;
 }
 
 AttributionRequest SomeRequest() {
@@ -174,6 +181,134 @@ TEST(ClientTest, NoServerIsCannotConnect) {
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
   EXPECT_EQ(ReasonOf(status), kCannotConnectReason);
   EXPECT_THAT(std::string(status.message()), HasSubstr(options.target));
+}
+
+TEST(ClientTest, StartedCallsTellEventsAndTheirEnd) {
+  FakeServer server;
+  server->events = SmallStream();
+  const std::unique_ptr<Client> client = ConnectTo(server);
+  int events = 0;
+  CallEnd end;
+  std::latch done(1);
+  client->StartAttribute(
+      SomeRequest(), [&](const Event&) { ++events; },
+      [&](const CallEnd& result) {
+        end = result;
+        done.count_down();
+      });
+  done.wait();
+  EXPECT_TRUE(end.status.ok()) << end.status;
+  EXPECT_EQ(events, 5);
+  int64_t bytes = 0;
+  for (const v1::AttributeResponse& event : SmallStream())
+    bytes += static_cast<int64_t>(event.ByteSizeLong());
+  EXPECT_EQ(end.received_bytes, bytes);
+}
+
+TEST(ClientTest, StartedCallsTellTheServersError) {
+  FakeServer server;
+  server->attribute_status = [](int, grpc::ServerContext&) {
+    return StatusWith(grpc::StatusCode::RESOURCE_EXHAUSTED, "Queue is full.", Reason("QUEUE_FULL"));
+  };
+  const std::unique_ptr<Client> client = ConnectTo(server, Once());
+  CallEnd end;
+  std::latch done(1);
+  client->StartAttribute(SomeRequest(), nullptr, [&](const CallEnd& result) {
+    end = result;
+    done.count_down();
+  });
+  done.wait();
+  EXPECT_EQ(ReasonOf(end.status), "QUEUE_FULL");
+  EXPECT_EQ(server->attempts, 1);  // without retry
+}
+
+TEST(ClientTest, EstimatesAShape) {
+  FakeServer server;
+  server->estimate.set_estimated_peak_bytes(7);
+  server->estimate.set_ever_fits(true);
+  EstimateRequest request;
+  request.model = "tiny";
+  request.batch_size = 2;
+  request.seq_length = 3;
+  request.options.residual_weight = 0.25;
+  request.output.top_k = 4;
+  const absl::StatusOr<AdmissionEstimate> estimate = ConnectTo(server)->Estimate(request);
+  ASSERT_TRUE(estimate.ok()) << estimate.status();
+  EXPECT_EQ(estimate->estimated_peak_bytes, 7);
+  EXPECT_TRUE(estimate->ever_fits);
+  EXPECT_FALSE(estimate->fits_now);
+  EXPECT_EQ(server->estimate_request.model(), "tiny");
+  EXPECT_EQ(server->estimate_request.batch_size(), 2);
+  EXPECT_EQ(server->estimate_request.seq_length(), 3);
+  EXPECT_EQ(server->estimate_request.options().residual_weight(), 0.25);
+  EXPECT_EQ(server->estimate_request.output().top_k(), 4);
+}
+
+RolloutRequest SomeRollout() {
+  RolloutRequest request;
+  request.header.form = AttentionForm::kFused;
+  request.header.dtype = TensorDtype::kFloat16;
+  request.header.batch = 2;
+  request.header.length = 3;
+  request.header.layers = 2;
+  request.header.masks = {{1, 1, 0}, {}};
+  return request;
+}
+
+TEST(ClientTest, SendsARolloutInPiecesAndTellsItsEvents) {
+  FakeServer server;
+  server->rollout_events = SmallRollout();
+  const std::string large(3 << 19, 'x');  // one piece and a half
+  std::vector<size_t> kinds;
+  const absl::Status status = ConnectTo(server)->Rollout(
+      SomeRollout(),
+      [&](int32_t layer) -> absl::StatusOr<std::string> { return layer == 0 ? large : std::string("end"); },
+      [&](const Event& event) { kinds.push_back(event.index()); });
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(kinds.size(), 5u);
+  EXPECT_EQ(kinds.front(), Event(Admitted()).index());
+  EXPECT_EQ(kinds.back(), Event(AttributionResult()).index());
+  const v1::RolloutHeader header = server->rollout_header;
+  EXPECT_EQ(header.form(), v1::ATTENTION_FORM_FUSED);
+  EXPECT_EQ(header.dtype(), v1::TENSOR_DTYPE_FLOAT16);
+  EXPECT_EQ(header.batch(), 2);
+  EXPECT_EQ(header.heads(), 1);
+  EXPECT_EQ(header.seq_length(), 3);
+  EXPECT_EQ(header.num_layers(), 2);
+  ASSERT_EQ(header.masks_size(), 2);
+  EXPECT_EQ(header.masks(0).values(2), 0);
+  const std::vector<v1::RolloutPiece> pieces = server->pieces;
+  ASSERT_EQ(pieces.size(), 3u);
+  EXPECT_EQ(pieces[0].data().size(), size_t{1} << 20);
+  EXPECT_EQ(pieces[1].offset(), 1 << 20);
+  EXPECT_EQ(pieces[1].data().size(), size_t{1} << 19);
+  EXPECT_EQ(pieces[2].layer(), 1);
+  EXPECT_EQ(pieces[2].data(), "end");
+}
+
+TEST(ClientTest, ARefusedRolloutAsksForNoLayer) {
+  FakeServer server;
+  server->rollout_status =
+      StatusWith(grpc::StatusCode::FAILED_PRECONDITION, "Never fits.", Reason("NEVER_FITS"));
+  bool asked = false;
+  const absl::Status status = ConnectTo(server)->Rollout(
+      SomeRollout(),
+      [&](int32_t) -> absl::StatusOr<std::string> {
+        asked = true;
+        return "";
+      },
+      nullptr);
+  EXPECT_EQ(ReasonOf(status), "NEVER_FITS");
+  EXPECT_FALSE(asked);
+}
+
+TEST(ClientTest, ALayerThatIsNotThereEndsTheRollout) {
+  FakeServer server;
+  server->rollout_events = SmallRollout();
+  const absl::Status status = ConnectTo(server)->Rollout(
+      SomeRollout(),
+      [](int32_t) -> absl::StatusOr<std::string> { return absl::NotFoundError("No such file."); }, nullptr);
+  EXPECT_EQ(status.message(), "No such file.");
 }
 
 TEST(ClientTest, ListsModelsOverAllPages) {

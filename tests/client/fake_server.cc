@@ -29,6 +29,28 @@ grpc::Status FakeServer::Attribute(grpc::ServerContext* context, const v1::Attri
   return grpc::Status::OK;
 }
 
+grpc::Status FakeServer::Estimate(grpc::ServerContext*, const v1::EstimateRequest* message,
+                                  v1::EstimateResponse* response) {
+  const LockedScript script(mutex_, script_);
+  script->estimate_request = *message;
+  *response = script->estimate;
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeServer::Rollout(grpc::ServerContext*,
+                                 grpc::ServerReaderWriter<v1::RolloutResponse, v1::RolloutRequest>* stream) {
+  const LockedScript script(mutex_, script_);
+  v1::RolloutRequest message;
+  if (!stream->Read(&message)) return {grpc::StatusCode::INVALID_ARGUMENT, "There is no header."};
+  script->rollout_header = message.header();
+  if (!script->rollout_status.ok()) return script->rollout_status;
+  auto event = script->rollout_events.begin();
+  if (event != script->rollout_events.end()) stream->Write(*event++);
+  while (stream->Read(&message)) script->pieces.push_back(message.piece());
+  for (; event != script->rollout_events.end(); ++event) stream->Write(*event);
+  return grpc::Status::OK;
+}
+
 grpc::Status FakeServer::ListModels(grpc::ServerContext*, const v1::ListModelsRequest* message,
                                     v1::ListModelsResponse* response) {
   const LockedScript script(mutex_, script_);
@@ -88,6 +110,16 @@ std::vector<v1::AttributeResponse> SmallStream() {
     metrics->set_seq_length(2);
   }
   result.set_num_chunks(1);
+  return events;
+}
+
+std::vector<v1::RolloutResponse> SmallRollout() {
+  std::vector<v1::RolloutResponse> events;
+  for (const v1::AttributeResponse& event : SmallStream()) {
+    v1::RolloutResponse& message = events.emplace_back();
+    message.ParseFromString(event.SerializeAsString());
+    if (message.has_admitted()) message.mutable_admitted()->clear_model_version();
+  }
   return events;
 }
 

@@ -24,12 +24,20 @@ struct FakeServerScript {
   // 0.
   std::vector<v1::AttributeResponse> events;
   std::function<grpc::Status(int attempt, grpc::ServerContext&)> attribute_status;
+  v1::EstimateResponse estimate;
+  // Rollout answers the header with the first of `rollout_events`, and the end of the pieces with the others,
+  // then with `rollout_status`. A status that is not OK comes at once.
+  std::vector<v1::RolloutResponse> rollout_events;
+  grpc::Status rollout_status;
   std::vector<v1::Model> models;
   size_t models_per_page = 100;
   std::map<std::string, grpc::health::v1::HealthCheckResponse::ServingStatus> health;
 
   // What the last Attribute call held.
   v1::AttributeRequest request;
+  v1::EstimateRequest estimate_request;
+  v1::RolloutHeader rollout_header;
+  std::vector<v1::RolloutPiece> pieces;
   std::multimap<std::string, std::string> metadata;
   int attempts = 0;
 };
@@ -62,6 +70,10 @@ class FakeServer : private v1::AttributionService::Service,
  private:
   grpc::Status Attribute(grpc::ServerContext* context, const v1::AttributeRequest* message,
                          grpc::ServerWriter<v1::AttributeResponse>* writer) override;
+  grpc::Status Estimate(grpc::ServerContext* context, const v1::EstimateRequest* message,
+                        v1::EstimateResponse* response) override;
+  grpc::Status Rollout(grpc::ServerContext* context,
+                       grpc::ServerReaderWriter<v1::RolloutResponse, v1::RolloutRequest>* stream) override;
   grpc::Status ListModels(grpc::ServerContext* context, const v1::ListModelsRequest* message,
                           v1::ListModelsResponse* response) override;
   grpc::Status GetModel(grpc::ServerContext* context, const v1::GetModelRequest* message,
@@ -77,6 +89,9 @@ class FakeServer : private v1::AttributionService::Service,
 
 // The events of one sequence of two tokens, "a" and "b".
 std::vector<v1::AttributeResponse> SmallStream();
+
+// The same as the answer to a rollout of one layer.
+std::vector<v1::RolloutResponse> SmallRollout();
 
 }  // namespace attribution
 

@@ -161,6 +161,96 @@ TEST(ProgramTest, FileThatCannotBeWrittenExitsWith2) {
             2);
 }
 
+TEST(ProgramTest, EstimatePrintsWhatWouldBeDecided) {
+  FakeServer server;
+  server->estimate.set_estimated_peak_bytes(2048);
+  server->estimate.set_ever_fits(true);
+  const std::string arguments = "estimate tiny:3 --batch 2 --length 8 --top-k 5 --server " + server.target();
+  const Outcome outcome = RunProgram(arguments);
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.error;
+  EXPECT_THAT(outcome.out, HasSubstr("2.0 KiB"));
+  EXPECT_THAT(outcome.out, HasSubstr("not now"));
+  EXPECT_EQ(server->estimate_request.model_version(), "3");
+  EXPECT_EQ(server->estimate_request.batch_size(), 2);
+  EXPECT_EQ(server->estimate_request.output().top_k(), 5);
+  const nlohmann::json json = nlohmann::json::parse(RunProgram(arguments + " --format json").out);
+  EXPECT_EQ(json["estimated_peak_bytes"], 2048);
+  EXPECT_EQ(json["fits_now"], false);
+}
+
+TEST(ProgramTest, EstimateNeedsALength) { EXPECT_EQ(RunProgram("estimate tiny").exit_code, 2); }
+
+// A file of one layer [1, 2, 2] of zeros.
+std::string AttentionFile() {
+  const std::string path = ::testing::TempDir() + "/program_test_attention.npy";
+  const std::string description = "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2, 2), }\n";
+  std::string bytes("\x93NUMPY\x01\x00", 8);
+  bytes += static_cast<char>(description.size());
+  bytes += '\0';
+  std::ofstream(path, std::ios::binary) << bytes << description << std::string(16, '\0');
+  return path;
+}
+
+TEST(ProgramTest, RolloutSendsTheFileAndShowsTheReply) {
+  FakeServer server;
+  server->rollout_events = SmallRollout();
+  const std::string arguments = "rollout " + AttentionFile() + " --server " + server.target();
+  const Outcome outcome = RunProgram(arguments);
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.error;
+  EXPECT_THAT(outcome.out, HasSubstr("Attention of the caller, on cpu."));
+  EXPECT_THAT(outcome.out, HasSubstr("Rollout of sequence 0"));
+  EXPECT_EQ(server->rollout_header.form(), v1::ATTENTION_FORM_FUSED);
+  EXPECT_EQ(server->pieces.at(0).data().size(), 16u);
+  const nlohmann::json json = nlohmann::json::parse(RunProgram(arguments + " --format json").out);
+  EXPECT_FALSE(json.contains("model"));
+  EXPECT_EQ(json["metrics"]["rollout_max"], 1.0);
+}
+
+TEST(ProgramTest, RolloutOfAFileThatIsNotThereExitsWith2) {
+  EXPECT_EQ(RunProgram("rollout /nonexistent/x.npy --server " + NoServer()).exit_code, 2);
+}
+
+TEST(ProgramTest, BenchCountsRequestsOfAClosedLoop) {
+  FakeServer server;
+  server->events = SmallStream();
+  v1::Model& model = server->models.emplace_back();
+  model.set_name("tiny");
+  model.set_vocabulary_size(10);
+  const Outcome outcome =
+      RunProgram("bench --shapes 1x2 --clients 3 --warm-up 0 --duration 100ms --format json --server " +
+                 server.target());
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.error;
+  const nlohmann::json json = nlohmann::json::parse(outcome.out);
+  EXPECT_GE(json["succeeded"], 3);
+  EXPECT_EQ(json["succeeded"], json["requests"]);
+  EXPECT_EQ(server->request.tokens().sequences(0).input_ids_size(), 2);
+}
+
+TEST(ProgramTest, BenchOfRefusalsExitsWith3) {
+  FakeServer server;
+  server->attribute_status = [](int, grpc::ServerContext&) {
+    return grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "Full.");
+  };
+  const Outcome outcome =
+      RunProgram("bench tiny --text a --warm-up 0 --duration 20ms --server " + server.target());
+  EXPECT_EQ(outcome.exit_code, 3);
+  EXPECT_THAT(outcome.out, HasSubstr("RESOURCE_EXHAUSTED: "));
+  EXPECT_THAT(outcome.error, HasSubstr("Full."));
+}
+
+TEST(ProgramTest, BenchRefusesTwoLoops) { EXPECT_EQ(RunProgram("bench --clients 2 --rate 5").exit_code, 2); }
+
+TEST(ProgramTest, BenchRefusesAShapeTooLongForTheModel) {
+  FakeServer server;
+  v1::Model& model = server->models.emplace_back();
+  model.set_name("tiny");
+  model.set_vocabulary_size(10);
+  model.set_max_sequence_length(4);
+  const Outcome outcome = RunProgram("bench tiny --shapes 1x5 --server " + server.target());
+  EXPECT_EQ(outcome.exit_code, 2);
+  EXPECT_THAT(outcome.error, HasSubstr("at most 4 tokens"));
+}
+
 TEST(ProgramTest, ModelsListShowsLoadErrors) {
   FakeServer server;
   v1::Model model;

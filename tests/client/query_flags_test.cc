@@ -95,16 +95,16 @@ TEST(QueryFlagsTest, SplitsModelAndVersion) {
 
 TEST(QueryFlagsTest, AsksForTheMatrixWhenAFileNeedsIt) {
   QueryFlags flags = WithText();
-  flags.no_matrix = true;
+  flags.result.no_matrix = true;
   EXPECT_FALSE(Request(flags)->output.rollout_matrix);
-  flags.npy = "out.npy";
+  flags.result.npy = "out.npy";
   EXPECT_TRUE(Request(flags)->output.rollout_matrix);
 }
 
 TEST(QueryFlagsTest, AsksForRowsAndTopCells) {
   QueryFlags flags = WithText();
-  flags.rows = "4,0";
-  flags.top_k = 7;
+  flags.result.rows = "4,0";
+  flags.result.top_k = 7;
   EXPECT_EQ(Request(flags)->output.rows.kind, RowSelection::Kind::kIndices);
   EXPECT_EQ(Request(flags)->output.rows.indices, (std::vector<int32_t>{4, 0}));
   EXPECT_EQ(Request(flags)->output.top_k, 7);
@@ -113,17 +113,17 @@ TEST(QueryFlagsTest, AsksForRowsAndTopCells) {
 TEST(QueryFlagsTest, SkipsTheMetricsOfTheRolloutOnlyIfAsked) {
   QueryFlags flags = WithText();
   EXPECT_FALSE(Request(flags)->output.skip_rollout_metrics);
-  flags.skip_rollout_metrics = true;
+  flags.result.skip_rollout_metrics = true;
   EXPECT_TRUE(Request(flags)->output.skip_rollout_metrics);
 }
 
 TEST(QueryFlagsTest, RefusesRowsOfNoMatrix) {
   QueryFlags flags = WithText();
-  flags.no_matrix = true;
+  flags.result.no_matrix = true;
   EXPECT_TRUE(Request(flags).ok());
-  flags.rows = "first";
+  flags.result.rows = "first";
   EXPECT_EQ(ExitCodeOf(Request(flags).status()), kExitUsage);
-  flags.html = "page.html";  // needs the rollout
+  flags.result.html = "page.html";  // needs the rollout
   EXPECT_TRUE(Request(flags).ok());
 }
 

@@ -3,7 +3,7 @@
 import calls
 import grpc
 import pytest
-from attribution.v1 import attribution_service_pb2, model_service_pb2
+from attribution.v1 import model_service_pb2
 
 
 def assert_unimplemented(found: calls.Failure, name: str) -> None:
@@ -12,16 +12,10 @@ def assert_unimplemented(found: calls.Failure, name: str) -> None:
     assert found.error_info is not None
 
 
-@pytest.mark.parametrize("method", ("Estimate", "Rollout", "LoadModel", "UnloadModel"))
+@pytest.mark.parametrize("method", ("LoadModel", "UnloadModel"))
 def test_method(server, method):
-    attribution, models = calls.attribution_stub(server), calls.model_stub(server)
+    models = calls.model_stub(server)
     call = {
-        "Estimate": lambda: attribution.Estimate(
-            attribution_service_pb2.EstimateRequest(model="minilm-sdpa", batch_size=1, seq_length=8), timeout=10
-        ),
-        "Rollout": lambda: attribution.Rollout(
-            iter([attribution_service_pb2.RolloutRequest(header={"batch": 1})]), timeout=10
-        ),
         "LoadModel": lambda: models.LoadModel(model_service_pb2.LoadModelRequest(model="minilm-sdpa"), timeout=10),
         "UnloadModel": lambda: models.UnloadModel(
             model_service_pb2.UnloadModelRequest(model="minilm-sdpa"), timeout=10

@@ -37,6 +37,75 @@ struct FakeCall : AttributionCall {
   void WaitUntilCancelled() { cancelled.wait(false); }
 };
 
+// One rollout that reached the engine.
+struct FakeRollout : RolloutCall {
+  struct Piece {
+    int32_t layer = 0;
+    int64_t offset = 0;
+    std::string data;
+    std::function<void()> taken;
+  };
+
+  RolloutRequest request;
+  CallContext context;
+  std::shared_ptr<EventSink> sink;
+  std::atomic_flag cancelled;
+
+  void Cancel() override {
+    cancelled.test_and_set();
+    cancelled.notify_all();
+  }
+
+  void Append(int32_t layer, int64_t offset, std::string data, std::function<void()> taken) override {
+    {
+      const std::lock_guard lock(mutex);
+      pieces.push_back({layer, offset, std::move(data), std::move(taken)});
+      ++num_pieces;
+    }
+    changed.notify_one();
+  }
+
+  void End() override {
+    {
+      const std::lock_guard lock(mutex);
+      ended = true;
+    }
+    changed.notify_one();
+  }
+
+  // Waits for the next piece and takes it.
+  Piece TakePiece() {
+    std::unique_lock lock(mutex);
+    while (!changed.wait_for(lock, std::chrono::hours(1), [this] { return !pieces.empty(); })) {
+    }
+    Piece piece = std::move(pieces.front());
+    pieces.pop_front();
+    return piece;
+  }
+
+  // Waits until no more pieces come.
+  void WaitUntilEnded() {
+    std::unique_lock lock(mutex);
+    while (!changed.wait_for(lock, std::chrono::hours(1), [this] { return ended; })) {
+    }
+  }
+
+  // Returns after the first Cancel().
+  void WaitUntilCancelled() { cancelled.wait(false); }
+
+  std::mutex mutex;
+  std::condition_variable changed;  // a piece came, or the end
+  std::deque<Piece> pieces ABSL_GUARDED_BY(mutex);
+  int num_pieces ABSL_GUARDED_BY(mutex) = 0;
+  bool ended ABSL_GUARDED_BY(mutex) = false;
+};
+
+// One estimate that was asked for.
+struct FakeEstimate {
+  EstimateRequest request;
+  std::function<void(absl::StatusOr<AdmissionEstimate>)> done;
+};
+
 class FakeEngine : public Engine {
  public:
   // Plays every later call at once, on gRPC's thread, inside Attribute(). Not set: the test takes calls
@@ -47,14 +116,16 @@ class FakeEngine : public Engine {
   }
 
   // Waits for the next call and takes it.
-  std::shared_ptr<FakeCall> TakeCall() {
-    std::unique_lock lock(mutex_);
-    // Not wait(), which would lock again inside libstdc++, where the thread sanitizer does not see it.
-    while (!arrived_.wait_for(lock, std::chrono::hours(1), [this] { return !calls_.empty(); })) {
-    }
-    std::shared_ptr<FakeCall> call = calls_.front();
-    calls_.pop_front();
-    return call;
+  std::shared_ptr<FakeCall> TakeCall() { return Take(calls_); }
+
+  // The same for a rollout, and for an estimate, which the test answers.
+  std::shared_ptr<FakeRollout> TakeRollout() { return Take(rollouts_); }
+  FakeEstimate TakeEstimate() { return Take(estimates_); }
+
+  // Plays every later rollout at once, inside Rollout().
+  void PlayRolloutsAtOnce(std::function<void(FakeRollout&)> play) {
+    const std::lock_guard lock(mutex_);
+    play_rollout_ = std::move(play);
   }
 
   // Calls that reached Attribute() so far.
@@ -93,19 +164,35 @@ class FakeEngine : public Engine {
       play = play_;
       if (play == nullptr) calls_.push_back(call);
     }
-    arrived_.notify_one();
+    arrived_.notify_all();
     if (play != nullptr) play(*call);
     return call;
   }
 
-  void Estimate(EstimateRequest, std::function<void(absl::StatusOr<AdmissionEstimate>)> done) override {
-    done(absl::UnimplementedError("The puppet estimates nothing."));
+  void Estimate(EstimateRequest request,
+                std::function<void(absl::StatusOr<AdmissionEstimate>)> done) override {
+    {
+      const std::lock_guard lock(mutex_);
+      estimates_.push_back({std::move(request), std::move(done)});
+    }
+    arrived_.notify_all();
   }
 
-  std::shared_ptr<RolloutCall> Rollout(RolloutRequest, CallContext,
+  std::shared_ptr<RolloutCall> Rollout(RolloutRequest request, CallContext context,
                                        std::shared_ptr<EventSink> sink) override {
-    sink->OnDone(absl::UnimplementedError("The puppet folds nothing."));
-    return nullptr;
+    auto call = std::make_shared<FakeRollout>();
+    call->request = std::move(request);
+    call->context = std::move(context);
+    call->sink = std::move(sink);
+    std::function<void(FakeRollout&)> play;
+    {
+      const std::lock_guard lock(mutex_);
+      play = play_rollout_;
+      if (play == nullptr) rollouts_.push_back(call);
+    }
+    arrived_.notify_all();
+    if (play != nullptr) play(*call);
+    return call;
   }
 
   std::vector<ModelInfo> ListModels() const override {
@@ -134,10 +221,25 @@ class FakeEngine : public Engine {
   bool Drain(absl::Duration) override { return true; }
 
  private:
+  // Waits until one of what has arrived is there.
+  template <typename Item>
+  Item Take(std::deque<Item>& items) {
+    std::unique_lock lock(mutex_);
+    // Not wait(), which would lock again inside libstdc++, where the thread sanitizer does not see it.
+    while (!arrived_.wait_for(lock, std::chrono::hours(1), [&items] { return !items.empty(); })) {
+    }
+    Item item = std::move(items.front());
+    items.pop_front();
+    return item;
+  }
+
   mutable std::mutex mutex_;
-  std::condition_variable arrived_;  // calls_ has grown
+  std::condition_variable arrived_;  // a queue has grown
   std::function<void(FakeCall&)> play_ ABSL_GUARDED_BY(mutex_);
+  std::function<void(FakeRollout&)> play_rollout_ ABSL_GUARDED_BY(mutex_);
   std::deque<std::shared_ptr<FakeCall>> calls_ ABSL_GUARDED_BY(mutex_);
+  std::deque<std::shared_ptr<FakeRollout>> rollouts_ ABSL_GUARDED_BY(mutex_);
+  std::deque<FakeEstimate> estimates_ ABSL_GUARDED_BY(mutex_);
   int num_calls_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<ModelInfo> models_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::function<void(const ModelInfo&)>> listeners_ ABSL_GUARDED_BY(mutex_);

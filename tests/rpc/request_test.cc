@@ -210,20 +210,5 @@ TEST_F(RequestTest, AnUnknownEnumNamesItsField) {
   EXPECT_EQ(bad_request.field_violations(0).field(), "options.preset");
 }
 
-TEST_F(RequestTest, MethodsThatAreNotBuiltNameThemselves) {
-  v1::EstimateResponse estimate;
-  const grpc::Status status = stub_->Estimate(&context_, {}, &estimate);
-  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNIMPLEMENTED);
-  EXPECT_THAT(status.error_message(), HasSubstr("Estimate is not built yet"));
-
-  grpc::ClientContext context;
-  const auto stream = stub_->Rollout(&context);
-  v1::RolloutResponse response;
-  EXPECT_FALSE(stream->Read(&response));
-  const grpc::Status rollout = stream->Finish();
-  EXPECT_EQ(rollout.error_code(), grpc::StatusCode::UNIMPLEMENTED);
-  EXPECT_THAT(rollout.error_message(), HasSubstr("Rollout is not built yet"));
-}
-
 }  // namespace
 }  // namespace attribution::rpc
