@@ -49,6 +49,7 @@ absl::Status AttributionJob::PrepareAndAsk() {
   if (absl::Status status = StopReason(); !status.ok()) return status;
   auto model = services_.models.Find(request_.model, request_.model_version);
   if (!model.ok()) return model.status();
+  if (services_.log_text) record_.text = TextForLog(request_.input);
   auto prepared = PrepareRequest(std::move(request_), services_.limits, *std::move(model));
   if (!prepared.ok()) return prepared.status();
   prepared_ = *std::move(prepared);

@@ -46,6 +46,7 @@ struct JobServices {
   ChunkStarter& chunks;
   telemetry::Metrics& metrics;
   RequestLimits limits;
+  bool log_text;         // whether texts may be written to the log
   int64_t rows_in_work;  // query rows of attention that the threads of a worker have in work at once
   std::function<absl::Time()> now;
   std::function<void(const AttributionCall*)> on_finished;  // the last thing a job does

@@ -164,6 +164,7 @@ TorchEngine::TorchEngine(const EngineOptions& options, c10::Device device, telem
                 chunks_,
                 metrics_,
                 {options.max_sequences, options.max_sequence_length, options.chunk_policy},
+                options.log_text,
                 capture::RowsInWork(device.is_cpu() ? threads_ : 1),
                 absl::Now,
                 [this](const AttributionCall* job) { OnJobFinished(job); }},

@@ -80,6 +80,18 @@ void RecordRecovery(telemetry::Metrics& metrics, const models::ResidentModel& mo
               {model.name, absl::StrCat(model.version), model.runner->description().device.str()}, retries);
 }
 
+std::optional<std::string> TextForLog(const AttributionInput& input) {
+  constexpr size_t kLongestText = 1 << 10;
+  const auto* batch = std::get_if<TextBatch>(&input);
+  if (batch == nullptr) return std::nullopt;
+  std::string text;
+  for (const std::string& one : batch->texts) {
+    if (text.size() >= kLongestText) break;
+    absl::StrAppend(&text, text.empty() ? "" : "\n", one.substr(0, kLongestText));
+  }
+  return text.substr(0, kLongestText);
+}
+
 void DescribeRequest(const PreparedRequest& request, RequestRecord& record) {
   record.version = absl::StrCat(request.model->version);
   record.sequences = request.num_sequences();
@@ -97,23 +109,25 @@ void RecordRequest(telemetry::Metrics& metrics, const RequestRecord& record, con
     metrics.Observe(MetricId::kCancelLatencySeconds, {}, absl::ToDoubleSeconds(record.since_cancel));
   }
   const bool ours = status.code() == absl::StatusCode::kInternal;
-  telemetry::Log(ours ? telemetry::LogLevel::kError : telemetry::LogLevel::kInfo, "Request ended.",
-                 {{"request_id", context.request_id},
-                  {"trace_id", context.trace_id},
-                  {"peer", context.peer},
-                  {"model", record.model.substr(0, kLongestLogged)},
-                  {"version", record.version},
-                  {"sequences", record.sequences},
-                  {"longest", record.longest},
-                  {"positions", record.positions},
-                  {"outcome", outcome},
-                  {"reason", ReasonOf(status).value_or("")},
-                  {"queue_seconds", absl::ToDoubleSeconds(record.waited)},
-                  {"forward_seconds", absl::ToDoubleSeconds(record.forward)},
-                  {"seconds", absl::ToDoubleSeconds(record.total)},
-                  {"since_cancel_seconds", absl::ToDoubleSeconds(record.since_cancel)},
-                  {"peak_bytes", record.peak_bytes},
-                  {"error", ErrorForLog(status)}});
+  telemetry::LogFields fields = {
+      {"request_id", context.request_id},
+      {"trace_id", context.trace_id},
+      {"peer", context.peer},
+      {"model", record.model.substr(0, kLongestLogged)},
+      {"version", record.version},
+      {"sequences", record.sequences},
+      {"longest", record.longest},
+      {"positions", record.positions},
+      {"outcome", outcome},
+      {"reason", ReasonOf(status).value_or("")},
+      {"queue_seconds", absl::ToDoubleSeconds(record.waited)},
+      {"forward_seconds", absl::ToDoubleSeconds(record.forward)},
+      {"seconds", absl::ToDoubleSeconds(record.total)},
+      {"since_cancel_seconds", absl::ToDoubleSeconds(record.since_cancel)},
+      {"peak_bytes", record.peak_bytes},
+      {"error", ErrorForLog(status)}};
+  if (record.text.has_value()) fields.push_back({"text", *record.text});
+  telemetry::Log(ours ? telemetry::LogLevel::kError : telemetry::LogLevel::kInfo, "Request ended.", fields);
 }
 
 }  // namespace attribution::engine

@@ -3,6 +3,7 @@
 #define SERVER_ENGINE_JOB_TELEMETRY_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -16,7 +17,7 @@
 
 namespace attribution::engine {
 
-// What the log says of a request. Never what it holds.
+// What the log says of a request.
 struct RequestRecord {
   std::string model;    // as the client named it
   std::string version;  // that serves it; empty if none was found
@@ -28,7 +29,11 @@ struct RequestRecord {
   absl::Duration total;
   absl::Duration since_cancel;  // 0 unless it was cancelled
   int64_t peak_bytes = 0;
+  std::optional<std::string> text;  // what it holds, only where the operator asked for that
 };
+
+// Returns the texts of a request, one after the other, cut to 1 KiB; nothing if it has none.
+std::optional<std::string> TextForLog(const AttributionInput& input);
 
 // Fills what a checked request says about itself.
 void DescribeRequest(const PreparedRequest& request, RequestRecord& record);

@@ -89,13 +89,13 @@ void SetUpLogging(LogFormat format, LogLevel level) {
   Logger() = MakeLogger(format, LevelOf(level));
 }
 
-void Log(LogLevel level, std::string_view message, LogFields fields) {
+void Log(LogLevel level, std::string_view message, const LogFields& fields) {
   const std::shared_ptr<spdlog::logger>& logger = Logger();
   if (!logger->should_log(LevelOf(level))) return;
   logger->log(LevelOf(level), spdlog::string_view_t(FormatLine(chosen_format, message, fields)));
 }
 
-std::string FormatLine(LogFormat format, std::string_view message, LogFields fields) {
+std::string FormatLine(LogFormat format, std::string_view message, const LogFields& fields) {
   const bool json = format == LogFormat::kJson;
   std::string line = json ? "\"message\":" + Quoted(message) : Escaped(message);
   for (const LogField& field : fields) {

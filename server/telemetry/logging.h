@@ -6,10 +6,10 @@
 #define SERVER_TELEMETRY_LOGGING_H_
 
 #include <cstdint>
-#include <initializer_list>
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <vector>
 
 namespace attribution::telemetry {
 
@@ -31,19 +31,19 @@ struct LogField {
   bool is_number = false;
 };
 
-using LogFields = std::initializer_list<LogField>;
+using LogFields = std::vector<LogField>;
 
 // Chooses the format and drops lines below `level`. Until it is called, lines are text and kInfo is the
 // lowest level.
 void SetUpLogging(LogFormat format, LogLevel level = LogLevel::kInfo);
 
 // Writes one line. `message` is a fixed sentence; what varies goes into `fields`.
-void Log(LogLevel level, std::string_view message, LogFields fields = {});
+void Log(LogLevel level, std::string_view message, const LogFields& fields = {});
 
 // The part of a line after time and level. Text: `Message. name=value other="two words"`; JSON: the members
 // `"message":"…","name":"value"` without braces. Control characters are escaped, so a value cannot forge a
 // line.
-std::string FormatLine(LogFormat format, std::string_view message, LogFields fields);
+std::string FormatLine(LogFormat format, std::string_view message, const LogFields& fields);
 
 }  // namespace attribution::telemetry
 
