@@ -71,7 +71,7 @@ TEST(AdmissionStressTest, EveryRequestIsAnsweredOnceAndNoByteIsLost) {
       const int number = thread * kRequests + i;
       AdmissionRequest request;
       request.plan.lengths = {1 + number % 7, 1 + number % 5};
-      request.plan.cost.fixed_bytes = number % 300;
+      request.plan.cost.ranges = {{.forward = {.fixed_bytes = static_cast<double>(number % 300)}}};
       request.priority = number % 3;
       request.deadline = absl::FromUnixSeconds(seconds + 1 + number % 50);
       request.done = [&, number](absl::StatusOr<Grant> grant) {

@@ -35,7 +35,7 @@ class RecordingListener : public AdmissionListener {
 inline PlanRequest PlanOf(int64_t bytes) {
   PlanRequest plan;
   plan.cost.block_rows = 0;
-  plan.cost.fixed_bytes = static_cast<double>(bytes - 24);
+  plan.cost.ranges = {{.forward = {.fixed_bytes = static_cast<double>(bytes - 24)}}};
   plan.lengths = {1};
   return plan;
 }
