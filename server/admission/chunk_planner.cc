@@ -9,8 +9,15 @@
 namespace attribution::admission {
 namespace {
 
-int64_t PeakOf(const PlanRequest& request, int64_t sequences, int64_t padded_length) {
-  return PredictPeakBytes(request.cost, {sequences, padded_length}, request.output, request.rows_alone);
+int64_t PeakOf(const PlanRequest& request, const ChunkShape& shape) {
+  return PredictPeakBytes(request.cost, shape, request.output, request.rows_alone);
+}
+
+void Add(int64_t length, ChunkShape& shape) {
+  ++shape.sequences;
+  shape.padded_length = std::max(shape.padded_length, length);
+  shape.positions += length;
+  shape.cells += length * length;
 }
 
 RolloutMethod MethodOf(const PlanRequest& request) {
@@ -30,7 +37,7 @@ ChunkPlan PlanWithSize(const PlanRequest& request, int32_t chunk_size) {
   for (const Chunk& chunk : plan.chunks) {
     plan.chunk_size = std::max(plan.chunk_size, chunk.num_sequences);
     plan.estimated_peak_bytes =
-        std::max(plan.estimated_peak_bytes, PeakOf(request, chunk.num_sequences, chunk.padded_length));
+        std::max(plan.estimated_peak_bytes, PeakOf(request, ShapeOf(chunk, request.lengths)));
   }
   return plan;
 }
@@ -40,16 +47,20 @@ int32_t LargestAllowed(const PlanRequest& request) {
   return request.max_chunk_size > 0 ? std::min(batch, request.max_chunk_size) : batch;
 }
 
-// Returns the largest size, at most `limit`, whose first chunk fits; no larger one can. At least 1.
+// Returns the largest size, at most `limit`, whose first chunk fits; no larger one can. At least 1. Every
+// size is tried: the prediction may fall where a longer sequence joins.
 int32_t LargestWhoseFirstChunkFits(const PlanRequest& request, int32_t limit, int64_t free_bytes) {
-  int64_t longest = 0;
+  ChunkShape shape;
+  int32_t largest = 1;
   for (int32_t size = 1; size <= limit; ++size) {
     const int64_t length = request.lengths[size - 1];
-    if (request.equal_lengths_only && length != request.lengths.front()) break;  // the first chunk ends here
-    longest = std::max(longest, length);
-    if (PeakOf(request, size, longest) > free_bytes) return std::max(size - 1, 1);
+    // The first chunk ends here, whatever the size.
+    if (request.equal_lengths_only && length != request.lengths.front())
+      return largest == size - 1 ? limit : largest;
+    Add(length, shape);
+    if (PeakOf(request, shape) <= free_bytes) largest = size;
   }
-  return limit;
+  return largest;
 }
 
 int32_t FirstSizeToTry(const PlanRequest& request, int64_t free_bytes) {
@@ -74,6 +85,12 @@ std::optional<ChunkPlan> PlanOneMethod(const PlanRequest& request, int64_t free_
 }
 
 }  // namespace
+
+ChunkShape ShapeOf(const Chunk& chunk, const std::vector<int64_t>& lengths) {
+  ChunkShape shape;
+  for (int32_t i = 0; i < chunk.num_sequences; ++i) Add(lengths[chunk.first_sequence + i], shape);
+  return shape;
+}
 
 std::vector<Chunk> CutChunks(const std::vector<int64_t>& lengths, int32_t chunk_size,
                              bool equal_lengths_only) {
@@ -130,7 +147,7 @@ int64_t LongestSequenceThatFits(const PlanRequest& request, int64_t budget_bytes
   int64_t too_long = int64_t{std::numeric_limits<int32_t>::max()} + 1;
   while (too_long - fits > 1) {
     const int64_t middle = fits + (too_long - fits) / 2;
-    const int64_t peak = std::min(PeakOf(request, 1, middle), PeakOf(whole, 1, middle));
+    const int64_t peak = std::min(PeakOf(request, {1, middle}), PeakOf(whole, {1, middle}));
     (peak <= budget_bytes ? fits : too_long) = middle;
   }
   return fits;

@@ -41,6 +41,9 @@ struct PlanRequest {
   std::optional<RowsAlone> rows_alone;          // if the rollout may be of these alone; else whole
 };
 
+// The shape of `chunk`, of sequences of these lengths.
+ChunkShape ShapeOf(const Chunk& chunk, const std::vector<int64_t>& lengths);
+
 // Cuts sequences in request order into chunks of `chunk_size`; the last may be smaller, and with
 // `equal_lengths_only` a chunk also ends where the length changes. REQUIRES: chunk_size >= 1.
 std::vector<Chunk> CutChunks(const std::vector<int64_t>& lengths, int32_t chunk_size,
@@ -64,8 +67,8 @@ std::optional<ChunkPlan> PlanChunks(const PlanRequest& request, int64_t free_byt
 ChunkPlan SmallestPlan(const PlanRequest& request);
 
 // Returns the length of the longest single sequence whose prediction by either method fits `budget_bytes`; 0
-// if none does. No
-// more than the largest int32_t. The lengths of the request do not matter.
+// if none does. No more than the largest int32_t. The lengths of the request do not matter. One position more
+// does not fit; where the prediction falls with the length, a longer one still may.
 int64_t LongestSequenceThatFits(const PlanRequest& request, int64_t budget_bytes);
 
 }  // namespace attribution::admission

@@ -49,6 +49,11 @@ at::Tensor HeadsOf(const at::Tensor& tensor, int64_t sequence, int64_t heads) {
 
 }  // namespace
 
+int64_t RowsAtOnce(int64_t length, c10::Device device) {
+  const Blocks blocks(length, device);
+  return blocks.threads * blocks.rows;
+}
+
 at::ScalarType ComputeType(at::ScalarType model_dtype) {
   return model_dtype == at::kHalf || model_dtype == at::kBFloat16 ? at::kFloat : model_dtype;
 }

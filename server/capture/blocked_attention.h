@@ -4,6 +4,7 @@
 #define SERVER_CAPTURE_BLOCKED_ATTENTION_H_
 
 #include <ATen/core/Tensor.h>
+#include <c10/core/Device.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -16,6 +17,10 @@ namespace attribution::capture {
 // Query rows in work at once when `threads` threads share them: scratch is at most H·rows·S cells. Fewer than
 // 32 rows a thread would make the products slow.
 inline int64_t RowsInWork(int64_t threads) { return std::max<int64_t>(128, 32 * threads); }
+
+// Query rows of a sequence of `length` positions in work at once, as this thread would cut it, of all
+// threads together. The scratch has a row of cells for each of them and each head.
+int64_t RowsAtOnce(int64_t length, c10::Device device);
 
 // What is multiplied: softmax(scale · query · key, …) · value. Any strides, one floating dtype.
 struct AttentionProducts {

@@ -1,4 +1,4 @@
-// Runs a model on made-up inputs and measures what its forward pass allocates.
+// Runs a model on made-up inputs and measures what its forward pass allocates, and when.
 #ifndef SERVER_CAPTURE_MEASURED_COST_H_
 #define SERVER_CAPTURE_MEASURED_COST_H_
 

@@ -57,14 +57,31 @@ inline bool HasFreeLength(const std::vector<RunnerInput>& inputs) {
   return false;
 }
 
-// Peak bytes of a forward pass above the resident model, fitted on runs at load for B sequences of padded
-// length S: B·S·per_token + B·S²·per_cell + fixed. Attention's own bytes (rollout, blocks of scores) are not
-// part of it. S is the input's length; of a model whose inputs are all of fixed size it is the length of its
-// longest site, and per_cell is 0.
-struct ActivationCost {
+// Bytes above the resident model at one kind of moment of a forward pass, the largest of its kind, for B
+// sequences of padded length S:
+//   B·(S²·per_cell + S·per_token + per_sequence) + S²·per_square + S·per_position + fixed.
+struct MomentCost {
   double bytes_per_token = 0;
-  double bytes_per_cell = 0;  // masks [B, 1, S, S]; of a tapped model also its scores and probabilities
+  double bytes_per_cell = 0;  // masks [B, 1, S, S]; scores and probabilities of a tapped model
+  double bytes_per_sequence = 0;
+  double bytes_per_position = 0;  // of one sequence at a time, such as keys that several heads share
+  double bytes_per_square = 0;    // masks that all sequences share
   double fixed_bytes = 0;
+};
+
+// Both moments of lengths from `from_length` on.
+struct RangeCost {
+  int64_t from_length = 1;
+  MomentCost forward = {};    // between the layers of attention
+  MomentCost attention = {};  // while attention is shown, without the scores of the block in work
+};
+
+// What a forward pass allocates, fitted on runs at load. The rollout's own bytes are not part of it. S is the
+// input's length; of a model whose inputs are all of fixed size it is the length of its longest site, and
+// bytes are by token or fixed.
+struct ActivationCost {
+  std::vector<RangeCost> ranges;    // by length, ascending; the first from 1
+  double score_bytes_per_cell = 0;  // of a cell of that block, of all heads; 0 if whole layers are tapped
 };
 
 // What loading found out about a model.

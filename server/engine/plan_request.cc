@@ -45,8 +45,23 @@ void CountByAttentionLength(const TensorInputs& tensors, const capture::ModelDes
       capture::HasFreeLength(description.inputs) ? tensors.input_length : description.LongestLength(1);
   const double ratio =
       std::max(1.0, static_cast<double>(measured) / static_cast<double>(tensors.attention_length));
-  cost.bytes_per_token *= ratio;
-  cost.bytes_per_cell *= ratio * ratio;
+  for (admission::RangeCost& range : cost.ranges) {
+    for (admission::MomentCost* moment : {&range.forward, &range.attention}) {
+      moment->bytes_per_token *= ratio;
+      moment->bytes_per_cell *= ratio * ratio;
+      moment->bytes_per_position *= ratio;
+      moment->bytes_per_square *= ratio * ratio;
+    }
+  }
+}
+
+admission::MomentCost CostOf(const capture::MomentCost& moment) {
+  return {.bytes_per_token = moment.bytes_per_token,
+          .bytes_per_cell = moment.bytes_per_cell,
+          .bytes_per_sequence = moment.bytes_per_sequence,
+          .bytes_per_position = moment.bytes_per_position,
+          .bytes_per_square = moment.bytes_per_square,
+          .fixed_bytes = moment.fixed_bytes};
 }
 
 }  // namespace
@@ -56,13 +71,14 @@ admission::PlanRequest MakePlanRequest(const PreparedRequest& request, int64_t r
   admission::PlanRequest plan;
   plan.cost.layers = request.layers.size();
   plan.cost.heads = description.num_heads;
-  plan.cost.bytes_per_token = description.activation_cost.bytes_per_token;
-  plan.cost.bytes_per_cell = description.activation_cost.bytes_per_cell;
-  plan.cost.fixed_bytes = description.activation_cost.fixed_bytes;
+  for (const capture::RangeCost& range : description.activation_cost.ranges)
+    plan.cost.ranges.push_back({range.from_length, CostOf(range.forward), CostOf(range.attention)});
+  plan.cost.score_bytes_per_cell = description.activation_cost.score_bytes_per_cell;
   plan.cost.block_rows = rows_in_work;
   plan.output.rollout_matrix = request.output.rollout_matrix;
   plan.output.cell_bytes = static_cast<int32_t>(rollout::CellBytes(request.output.encoding));
   plan.output.layer_matrices = request.output.layer_matrices;
+  plan.output.layer_metrics = request.output.layer_metrics;
   plan.output.rows = RowsOf(request.output.rows);
   plan.output.top_cells = request.output.top_k;
   plan.output.corrected = IsCorrected(request);

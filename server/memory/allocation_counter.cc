@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <mutex>
 #include <unordered_map>
+#include <utility>
 
 namespace attribution::memory {
 namespace {
@@ -16,10 +17,12 @@ thread_local int attention_depth = 0;
 struct Account {
   int64_t live = 0;
   int64_t peak = 0;
+  int64_t recent_peak = 0;
 
   void Add(int64_t bytes) {
     live += bytes;
     peak = std::max(peak, live);
+    recent_peak = std::max(recent_peak, live);
   }
 };
 
@@ -83,6 +86,11 @@ class AllocationCounter::Recorder final : public c10::MemoryReportingInfoBase {
     return failed_;
   }
 
+  int64_t TakeRecentPeak() {
+    const std::scoped_lock lock(mutex_);
+    return std::exchange(total_.recent_peak, total_.live);
+  }
+
   Account total() const {
     const std::scoped_lock lock(mutex_);
     return total_;
@@ -135,6 +143,7 @@ AllocationCounter::~AllocationCounter() { recorder_->Close(); }
 
 int64_t AllocationCounter::live_bytes() const { return recorder_->total().live; }
 int64_t AllocationCounter::peak_bytes() const { return recorder_->total().peak; }
+int64_t AllocationCounter::TakeRecentPeak() { return recorder_->TakeRecentPeak(); }
 int64_t AllocationCounter::attention_peak_bytes() const { return recorder_->attention().peak; }
 void AllocationCounter::AddExternal(int64_t bytes) { recorder_->AddExternal(bytes); }
 

@@ -51,6 +51,9 @@ class AllocationCounter {
   int64_t live_bytes() const;
   int64_t peak_bytes() const;
 
+  // The most bytes that lived at once since the last call, or since the start. Does not change peak_bytes().
+  int64_t TakeRecentPeak();
+
   // The most bytes that lived at once in blocks allocated inside an AttentionScope.
   int64_t attention_peak_bytes() const;
 

@@ -12,8 +12,7 @@ AdmissionRequest Small(std::vector<int64_t> lengths, const std::string& share_ke
   AdmissionRequest request;
   request.plan.cost.layers = 6;
   request.plan.cost.heads = 12;
-  request.plan.cost.bytes_per_token = 5000;
-  request.plan.cost.fixed_bytes = 300000;
+  request.plan.cost.ranges = {{.forward = {.bytes_per_token = 5000, .fixed_bytes = 300000}}};
   request.plan.lengths = std::move(lengths);
   request.share_key = share_key;
   return request;

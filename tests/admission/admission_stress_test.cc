@@ -127,7 +127,7 @@ TEST(AdmissionStressTest, EveryAnswerComesOnceAndNothingIsLost) {
       const int number = thread * kRequests + i;
       AdmissionRequest request;
       request.plan.lengths = {1 + number % 7, 1 + number % 5};
-      request.plan.cost.fixed_bytes = (number % 8) << 18;
+      request.plan.cost.ranges = {{.forward = {.fixed_bytes = static_cast<double>((number % 8) << 18)}}};
       request.priority = number % 3;
       request.deadline = absl::FromUnixSeconds(seconds + 1 + number % 50);
       request.expected_seconds = number % 4;

@@ -16,7 +16,7 @@ using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
 // Costs of nothing but rollouts, spare and rows make numbers that can be checked by hand: B·S²·4 + S²·4 +
-// 12·S² + B·S·16 for S <= 128.
+// what a block takes, 8·S² or 4·S² + 12·S, + B·S·16, for S <= 128.
 PlanRequest Request(std::vector<int64_t> lengths, ChunkPolicy policy = ChunkPolicy::kAdaptive) {
   PlanRequest request;
   request.lengths = std::move(lengths);
@@ -25,7 +25,8 @@ PlanRequest Request(std::vector<int64_t> lengths, ChunkPolicy policy = ChunkPoli
 }
 
 int64_t BytesOf(int64_t sequences, int64_t length) {
-  return sequences * length * length * 4 + length * length * 16 + sequences * length * 16;
+  const int64_t block = std::max(8 * length * length, 4 * length * length + 12 * length);
+  return sequences * length * length * 4 + length * length * 4 + block + sequences * length * 16;
 }
 
 TEST(CutChunksTest, CutsInRequestOrderAndPadsToTheLongest) {
@@ -155,6 +156,7 @@ TEST(PlanChunksTest, ReferenceHalvesUntilItFits) {
   PlanRequest request = Request(std::vector<int64_t>(100, 100), ChunkPolicy::kReference);
   request.cost.layers = 3000;  // 12 GB with one head
   request.cost.heads = 1;
+  request.cost.score_bytes_per_cell = 4;
   const int64_t scores = 100 * 100 * 4;
   EXPECT_EQ(PlanChunks(request, BytesOf(100, 100) + scores)->chunk_size, 32);
   EXPECT_EQ(PlanChunks(request, BytesOf(32, 100) + scores)->chunk_size, 32);
@@ -194,7 +196,12 @@ TEST(PlanChunksTest, HoldsItsPromisesForRandomRequests) {
     PlanRequest request = Request(std::vector<int64_t>(draw(1, 40)),
                                   draw(0, 1) ? ChunkPolicy::kAdaptive : ChunkPolicy::kReference);
     for (int64_t& length : request.lengths) length = draw(1, 300);
-    request.cost = {6, static_cast<int32_t>(draw(1, 12)), static_cast<double>(draw(0, 5000)), 3.5, 1000, 128};
+    request.cost.layers = 6;
+    request.cost.heads = static_cast<int32_t>(draw(1, 12));
+    request.cost.score_bytes_per_cell = 4.0 * request.cost.heads;
+    const MomentCost forward = {
+        .bytes_per_token = static_cast<double>(draw(0, 5000)), .bytes_per_cell = 3.5, .fixed_bytes = 1000};
+    request.cost.ranges = {{.forward = forward}};
     request.output.rollout_matrix = draw(0, 1) == 1;
     request.equal_lengths_only = draw(0, 3) == 0;
     request.max_chunk_size = static_cast<int32_t>(draw(0, 20));
@@ -218,7 +225,7 @@ TEST(PlanChunksTest, HoldsItsPromisesForRandomRequests) {
         }
       }
       ASSERT_EQ(chunk.padded_length, longest);
-      ASSERT_LE(PredictPeakBytes(request.cost, {chunk.num_sequences, longest}, request.output), free_bytes);
+      ASSERT_LE(PredictPeakBytes(request.cost, ShapeOf(chunk, request.lengths), request.output), free_bytes);
     }
     ASSERT_EQ(next, static_cast<int32_t>(request.lengths.size()));
     if (request.max_chunk_size > 0) {
@@ -232,8 +239,7 @@ TEST(PlanChunksTest, HoldsItsPromisesForRandomRequests) {
       const std::vector<Chunk> larger = CutChunks(request.lengths, size, request.equal_lengths_only);
       if (larger == plan->chunks) continue;
       ASSERT_TRUE(std::any_of(larger.begin(), larger.end(), [&](const Chunk& chunk) {
-        return PredictPeakBytes(request.cost, {chunk.num_sequences, chunk.padded_length}, request.output) >
-               free_bytes;
+        return PredictPeakBytes(request.cost, ShapeOf(chunk, request.lengths), request.output) > free_bytes;
       }));
     }
   }

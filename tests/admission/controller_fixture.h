@@ -42,6 +42,7 @@ inline int64_t PeakOf(const PlanRequest& plan, int64_t sequences, int64_t length
 // A request of one position for which exactly `reserved_bytes` are reserved.
 inline PlanRequest PlanOf(int64_t reserved_bytes) {
   PlanRequest plan;
+  plan.cost.ranges = {{}};
   plan.lengths = {1};
   const int64_t estimate = EstimateThatFits(reserved_bytes);
   EXPECT_EQ(ReservedBytes(estimate), reserved_bytes) << "a size that rounding leaves out";
@@ -50,10 +51,10 @@ inline PlanRequest PlanOf(int64_t reserved_bytes) {
   int64_t enough = estimate;
   while (enough - too_small > 1) {
     const int64_t middle = too_small + (enough - too_small) / 2;
-    plan.cost.fixed_bytes = static_cast<double>(middle);
+    plan.cost.ranges[0].forward.fixed_bytes = static_cast<double>(middle);
     (PeakOf(plan, 1, 1) < estimate ? too_small : enough) = middle;
   }
-  plan.cost.fixed_bytes = static_cast<double>(enough);
+  plan.cost.ranges[0].forward.fixed_bytes = static_cast<double>(enough);
   EXPECT_EQ(PeakOf(plan, 1, 1), estimate);
   return plan;
 }

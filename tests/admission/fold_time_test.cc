@@ -57,7 +57,7 @@ TEST(FoldTimeTest, GrowsWithTheCubeOrTheSquareOfTheLength) {
 }
 
 // B = 1, S = 1000, H = 0: rows alone hold 6 layers, their sums and 4 vectors; whole, R and the spare.
-constexpr int64_t kCommon = 3 * 128 * 1000 * 4 + 16'000;
+constexpr int64_t kCommon = 2 * 128 * 1000 * 4 + 16'000;
 constexpr int64_t kWhole = 2 * 4'000'000 + kCommon;
 constexpr int64_t kKept = 6 * (4'000'000 + 4'000) + 4 * 4'000 + kCommon;
 

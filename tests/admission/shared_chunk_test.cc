@@ -16,8 +16,7 @@ PlanRequest Request(std::vector<int64_t> lengths) {
   PlanRequest request;
   request.cost.layers = 6;
   request.cost.heads = 12;
-  request.cost.bytes_per_token = 5000;
-  request.cost.fixed_bytes = 300000;
+  request.cost.ranges = {{.forward = {.bytes_per_token = 5000, .fixed_bytes = 300000}}};
   request.output.rollout_matrix = true;
   request.lengths = std::move(lengths);
   return request;

@@ -17,6 +17,8 @@ const char kUsage[] =
     "--folder\n"
     "    memory         bytes of one request, counted and as the process's high-water mark\n"
     "    causal         a causal model with and without what its mask hides\n"
+    "    estimate       what admission predicts beside what requests take; one a round, none above the first "
+    "shape; --model all\n"
     "    growth         time and memory against the length; needs two lengths\n"
     "    allocator      the engine under several process allocators\n"
     "    rows           the last row of the rollout alone against the whole matrix\n"

@@ -24,7 +24,7 @@ const std::map<std::string, std::function<void(const Arguments&)>>& Sections() {
   static const auto* const sections = new std::map<std::string, std::function<void(const Arguments&)>>{
       {"contender", BeContender}, {"forward", CompareWithForward}, {"naive", CompareWithNaive},
       {"memory", MeasureMemory},  {"growth", MeasureGrowth},       {"allocator", CompareAllocators},
-      {"rows", CompareRows},      {"causal", CompareCausal}};
+      {"rows", CompareRows},      {"causal", CompareCausal},       {"estimate", MeasureEstimates}};
   return *sections;
 }
 

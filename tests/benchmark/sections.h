@@ -30,6 +30,10 @@ void CompareAllocators(const Arguments& arguments);
 // Time and memory of the last row of the rollout alone against the whole matrix, and whether they agree.
 void CompareRows(const Arguments& arguments);
 
+// What admission predicts of mixed requests beside what they take, for every model that takes tokens if the
+// model is `all`. The first shape is the largest; a round is a request.
+void MeasureEstimates(const Arguments& arguments);
+
 }  // namespace attribution::benchmark
 
 #endif  // TESTS_BENCHMARK_SECTIONS_H_

@@ -3,124 +3,181 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <functional>
 
 namespace attribution::capture {
 namespace {
 
-// A model that allocates exactly `per_token`, `per_cell` and `fixed` bytes.
-auto Model(int64_t per_token, int64_t per_cell, int64_t fixed, int64_t* longest = nullptr) {
-  return [=](int64_t batch, int64_t length) -> absl::StatusOr<int64_t> {
+using Run = std::function<absl::StatusOr<MeasuredRun>(int64_t batch, int64_t length)>;
+
+double At(const MomentCost& cost, int64_t batch, int64_t length) {
+  const auto b = static_cast<double>(batch);
+  const auto s = static_cast<double>(length);
+  return b * ((s * cost.bytes_per_cell + cost.bytes_per_token) * s + cost.bytes_per_sequence) +
+         (s * cost.bytes_per_square + cost.bytes_per_position) * s + cost.fixed_bytes;
+}
+
+const MomentCost kForward = {.bytes_per_token = 4096,
+                             .bytes_per_cell = 12,
+                             .bytes_per_sequence = 500,
+                             .bytes_per_position = 64,
+                             .bytes_per_square = 4,
+                             .fixed_bytes = 70000};
+const MomentCost kAttention = {.bytes_per_token = 900, .bytes_per_position = 7, .fixed_bytes = 3};
+
+// A model that allocates exactly that. `longest`: set to the longest run.
+Run Model(int64_t* longest = nullptr) {
+  return [longest](int64_t batch, int64_t length) -> absl::StatusOr<MeasuredRun> {
     if (longest != nullptr) *longest = std::max(*longest, length);
-    return batch * length * per_token + batch * length * length * per_cell + fixed;
+    return MeasuredRun{static_cast<int64_t>(At(kForward, batch, length)),
+                       static_cast<int64_t>(At(kAttention, batch, length)), 48};
   };
 }
 
-TEST(ActivationCostTest, RecoversTheThreeCoefficients) {
-  const auto cost = FitActivationCost(Model(4096, 12, 70000), /*max_length=*/0);
+void ExpectNear(const MomentCost& cost, const MomentCost& want) {
+  EXPECT_NEAR(cost.bytes_per_token, want.bytes_per_token, 1e-6);
+  EXPECT_NEAR(cost.bytes_per_cell, want.bytes_per_cell, 1e-6);
+  EXPECT_NEAR(cost.bytes_per_sequence, want.bytes_per_sequence, 1e-6);
+  EXPECT_NEAR(cost.bytes_per_position, want.bytes_per_position, 1e-6);
+  EXPECT_NEAR(cost.bytes_per_square, want.bytes_per_square, 1e-6);
+  EXPECT_NEAR(cost.fixed_bytes, want.fixed_bytes, 1e-6);
+}
+
+TEST(ActivationCostTest, RecoversEveryNumberOfBothMoments) {
+  const auto cost = FitActivationCost(Model(), /*max_length=*/0, {12});
   ASSERT_TRUE(cost.ok());
-  EXPECT_NEAR(cost->bytes_per_token, 4096, 1e-6);
-  EXPECT_NEAR(cost->bytes_per_cell, 12, 1e-6);
-  EXPECT_NEAR(cost->fixed_bytes, 70000, 1e-6);
-}
-
-// Its peak is another moment for many short sequences than for few long ones.
-TEST(ActivationCostTest, DoesNotLieBelowThePeakOfManyShortSequences) {
-  const auto peak = [](int64_t batch, int64_t length) -> absl::StatusOr<int64_t> {
-    const int64_t tokens = batch * length;
-    return std::max(tokens * 200 + 9000, tokens * 100 + tokens * length * 8 + 9000);
-  };
-  const auto cost = FitActivationCost(peak, /*max_length=*/0);
-  ASSERT_TRUE(cost.ok()) << cost.status();
-  for (const int64_t batch : {1, 16, 64, 1000}) {
-    for (const int64_t length : {8, 16, 48, 512}) {
-      const auto tokens = static_cast<double>(batch * length);
-      const double predicted = tokens * cost->bytes_per_token +
-                               tokens * static_cast<double>(length) * cost->bytes_per_cell +
-                               cost->fixed_bytes;
-      EXPECT_GE(predicted, static_cast<double>(*peak(batch, length))) << batch << " x " << length;
-    }
-  }
+  ASSERT_EQ(cost->ranges.size(), 1);
+  EXPECT_EQ(cost->ranges[0].from_length, 1);
+  ExpectNear(cost->ranges[0].forward, kForward);
+  ExpectNear(cost->ranges[0].attention, kAttention);
+  EXPECT_EQ(cost->score_bytes_per_cell, 48);
 }
 
 TEST(ActivationCostTest, RecoversThemOnAShortModel) {
   int64_t longest = 0;
-  const auto cost = FitActivationCost(Model(300, 8, 5000, &longest), /*max_length=*/10);
+  const auto cost = FitActivationCost(Model(&longest), /*max_length=*/10, {12, 40});
   ASSERT_TRUE(cost.ok());
   EXPECT_LE(longest, 10);
-  EXPECT_NEAR(cost->bytes_per_token, 300, 1e-6);
-  EXPECT_NEAR(cost->bytes_per_cell, 8, 1e-6);
-  EXPECT_NEAR(cost->fixed_bytes, 5000, 1e-6);
+  ASSERT_EQ(cost->ranges.size(), 1) << "both ranges have runs of 3, 6 and 9";
+  ExpectNear(cost->ranges[0].forward, kForward);
+}
+
+// Its peak is another moment for long sequences than for short ones.
+TEST(ActivationCostTest, LengthsFarApartHaveRangesOfTheirOwn) {
+  const auto bytes = [](int64_t batch, int64_t length) {
+    const int64_t tokens = batch * length;
+    return std::max(tokens * 400 + 9000, tokens * 100 + tokens * length * 8);
+  };
+  const auto cost = FitActivationCost(
+      [&](int64_t batch, int64_t length) -> absl::StatusOr<MeasuredRun> {
+        return MeasuredRun{bytes(batch, length), 0, 0};
+      },
+      /*max_length=*/0, {4, 400});
+  ASSERT_TRUE(cost.ok()) << cost.status();
+  ASSERT_EQ(cost->ranges.size(), 2);
+  EXPECT_EQ(cost->ranges[1].from_length, 206) << "between the runs of 12 and of 400";
+  EXPECT_NEAR(At(cost->ranges[0].forward, 7, 20), static_cast<double>(bytes(7, 20)), 1e-6);
+  EXPECT_NEAR(At(cost->ranges[1].forward, 7, 2000), static_cast<double>(bytes(7, 2000)), 1e-3);
+}
+
+TEST(ActivationCostTest, DoesNotLieBelowThePeakOfManySequences) {
+  const auto bytes = [](int64_t batch, int64_t length) {
+    return std::max(batch * length * 100 + 9000, batch * length * 200);
+  };
+  const auto cost = FitActivationCost(
+      [&](int64_t batch, int64_t length) -> absl::StatusOr<MeasuredRun> {
+        return MeasuredRun{bytes(batch, length), 0, 0};
+      },
+      /*max_length=*/0, {12});
+  ASSERT_TRUE(cost.ok()) << cost.status();
+  EXPECT_GE(At(cost->ranges[0].forward, 16, 6) * (1 + 1e-12), static_cast<double>(bytes(16, 6)));
 }
 
 TEST(ActivationCostTest, NeverRunsLongerThanTheModelAllows) {
-  for (int64_t max_length = 1; max_length < 60; ++max_length) {
+  for (int64_t max_length = 1; max_length < 130; ++max_length) {
     int64_t longest = 0;
-    ASSERT_TRUE(FitActivationCost(Model(1, 1, 1, &longest), max_length).ok());
+    ASSERT_TRUE(FitActivationCost(Model(&longest), max_length, {12, 40}).ok());
     EXPECT_LE(longest, max_length);
   }
 }
 
 TEST(ActivationCostTest, RunsStayShortForALongModel) {
   int64_t longest = 0;
-  ASSERT_TRUE(FitActivationCost(Model(1, 1, 1, &longest), /*max_length=*/131072).ok());
-  EXPECT_LE(longest, 64) << "loading must not take longer for a longer model";
+  ASSERT_TRUE(FitActivationCost(Model(&longest), /*max_length=*/131072, {12}).ok());
+  EXPECT_EQ(longest, 36) << "loading must not take longer for a longer model";
 }
 
 TEST(ActivationCostTest, ModelOfOneTokenCostsWhatItCosts) {
-  const auto cost = FitActivationCost(Model(300, 0, 5000), /*max_length=*/1);
+  const auto cost = FitActivationCost(Model(), /*max_length=*/1, {12});
   ASSERT_TRUE(cost.ok());
-  EXPECT_NEAR(cost->bytes_per_token + cost->bytes_per_cell, 300, 1e-6);
-  EXPECT_NEAR(cost->fixed_bytes, 5000, 1e-6);
+  for (const int64_t batch : {1, 2, 16, 64})
+    EXPECT_NEAR(At(cost->ranges[0].forward, batch, 1), At(kForward, batch, 1), 1e-6);
 }
 
-TEST(ActivationCostTest, NoCoefficientIsNegative) {
-  const auto shrinking = [](int64_t batch, int64_t length) -> absl::StatusOr<int64_t> {
-    return 100000 - batch * 640 - length * length;
-  };
-  const auto cost = FitActivationCost(shrinking, /*max_length=*/0);
+TEST(ActivationCostTest, NoNumberIsNegative) {
+  const auto cost = FitActivationCost(
+      [](int64_t batch, int64_t length) -> absl::StatusOr<MeasuredRun> {
+        return MeasuredRun{100000 - batch * 640 - length * length, 50000 - length, 0};
+      },
+      /*max_length=*/0, {12});
   ASSERT_TRUE(cost.ok());
-  EXPECT_GE(cost->bytes_per_token, 0);
-  EXPECT_GE(cost->bytes_per_cell, 0);
-  EXPECT_GE(cost->fixed_bytes, 0);
+  for (const MomentCost& moment : {cost->ranges[0].forward, cost->ranges[0].attention}) {
+    EXPECT_GE(moment.bytes_per_token, 0);
+    EXPECT_GE(moment.bytes_per_cell, 0);
+    EXPECT_GE(moment.bytes_per_sequence, 0);
+    EXPECT_GE(moment.bytes_per_position, 0);
+    EXPECT_GE(moment.bytes_per_square, 0);
+    EXPECT_GE(moment.fixed_bytes, 0);
+  }
+}
+
+// Fails above `most` positions.
+Run ModelUpTo(int64_t most) {
+  return [most](int64_t batch, int64_t length) -> absl::StatusOr<MeasuredRun> {
+    if (length > most) return absl::InternalError("too long for a table that the graph does not show");
+    return MeasuredRun{100 * batch * length, 10 * batch * length, 0};
+  };
 }
 
 TEST(ActivationCostTest, ShorterRunsDoWhereLongOnesFail) {
-  const auto peak = [](int64_t batch, int64_t length) -> absl::StatusOr<int64_t> {
-    if (length > 10) return absl::InternalError("too long for a table that the graph does not show");
-    return 100 * batch * length;
-  };
-  const auto cost = FitActivationCost(peak, /*max_length=*/0);
-  ASSERT_TRUE(cost.ok()) << cost.status();
-  EXPECT_DOUBLE_EQ(cost->bytes_per_token, 100);
+  const auto one_range = FitActivationCost(ModelUpTo(40), /*max_length=*/0, {12, 40});
+  ASSERT_TRUE(one_range.ok()) << one_range.status();
+  EXPECT_EQ(one_range->ranges.size(), 1);
+  const auto shortest = FitActivationCost(ModelUpTo(10), /*max_length=*/0, {12, 40});
+  ASSERT_TRUE(shortest.ok()) << shortest.status();
+  EXPECT_NEAR(shortest->ranges[0].forward.bytes_per_token, 100, 1e-9);
 }
 
 TEST(ActivationCostTest, ModelThatNeverRunsGivesItsError) {
-  const auto peak = [](int64_t, int64_t) -> absl::StatusOr<int64_t> {
-    return absl::InternalError("the model threw");
-  };
-  EXPECT_EQ(FitActivationCost(peak, /*max_length=*/0).status(), absl::InternalError("the model threw"));
+  EXPECT_EQ(FitActivationCost(ModelUpTo(0), /*max_length=*/0, {12}).status(),
+            absl::InternalError("too long for a table that the graph does not show"));
 }
 
 // Of two moments the one that grows faster is the smaller in small batches.
 TEST(ActivationCostTest, OfFixedSizeLiesBelowNoBatch) {
-  const auto peak = [](int64_t batch) -> absl::StatusOr<int64_t> {
-    return std::max(batch * 1000 + 90000, batch * 7000);
-  };
-  const auto cost = FitActivationCostOfFixedSize(peak, /*length=*/17);
+  const auto bytes = [](int64_t batch) { return std::max(batch * 1000 + 90000, batch * 7000); };
+  const auto cost = FitActivationCostOfFixedSize(
+      [&](int64_t batch) -> absl::StatusOr<MeasuredRun> {
+        return MeasuredRun{bytes(batch), 2 * bytes(batch), 4};
+      },
+      /*length=*/17);
   ASSERT_TRUE(cost.ok());
-  EXPECT_EQ(cost->bytes_per_cell, 0);
+  ASSERT_EQ(cost->ranges.size(), 1);
+  EXPECT_EQ(cost->ranges[0].forward.bytes_per_cell, 0);
+  EXPECT_EQ(cost->score_bytes_per_cell, 4);
   for (const int64_t batch : {1, 2, 8, 15, 64, 4096}) {
-    const double predicted = static_cast<double>(batch * 17) * cost->bytes_per_token + cost->fixed_bytes;
-    EXPECT_GE(predicted, static_cast<double>(*peak(batch)) * (1 - 1e-12)) << batch;
+    const auto least = static_cast<double>(bytes(batch)) * (1 - 1e-12);
+    EXPECT_GE(At(cost->ranges[0].forward, batch, 17), least) << batch;
+    EXPECT_GE(At(cost->ranges[0].attention, batch, 17), 2 * least) << batch;
   }
 }
 
 TEST(ActivationCostTest, OfFixedSizeIsExactWithoutFixedBytes) {
-  const auto cost =
-      FitActivationCostOfFixedSize([](int64_t batch) -> absl::StatusOr<int64_t> { return batch * 3400; }, 17);
+  const auto cost = FitActivationCostOfFixedSize(
+      [](int64_t batch) -> absl::StatusOr<MeasuredRun> { return MeasuredRun{batch * 3400, 0, 0}; }, 17);
   ASSERT_TRUE(cost.ok());
-  EXPECT_NEAR(cost->bytes_per_token, 200, 1e-9);
-  EXPECT_NEAR(cost->fixed_bytes, 0, 1e-9);
+  EXPECT_NEAR(cost->ranges[0].forward.bytes_per_token, 200, 1e-9);
+  EXPECT_NEAR(cost->ranges[0].forward.fixed_bytes, 0, 1e-9);
 }
 
 }  // namespace

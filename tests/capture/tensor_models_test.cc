@@ -119,10 +119,12 @@ TEST(TensorModelTest, FixedSizeIsMeasuredByTheBatchAlone) {
   const ModelDescription& description = (*runner)->description();
   EXPECT_TRUE(description.site_lengths[0].fixed());
   EXPECT_EQ(description.LongestLength(1), 6);
-  EXPECT_EQ(description.activation_cost.bytes_per_cell, 0);
+  ASSERT_EQ(description.activation_cost.ranges.size(), 1);
+  const MomentCost& forward = description.activation_cost.ranges[0].forward;
+  EXPECT_EQ(forward.bytes_per_cell, 0);
   // The run's own copy of x, and its sine.
-  EXPECT_GE(description.activation_cost.bytes_per_token, 16 * sizeof(float));
-  EXPECT_LT(description.activation_cost.bytes_per_token, 24 * sizeof(float));
+  EXPECT_GE(forward.bytes_per_token, 16 * sizeof(float));
+  EXPECT_LT(forward.bytes_per_token, 24 * sizeof(float));
 }
 
 TEST(TensorModelTest, InputThatIsNotDeclaredIsRefused) {

@@ -126,15 +126,21 @@ TEST(TensorRequestTest, ChunksShareTheTensors) {
 
 TEST(TensorRequestTest, PlanCountsByTheAttentionsLength) {
   capture::ModelDescription description = FeaturesModel();
-  description.activation_cost = {.bytes_per_token = 100, .bytes_per_cell = 10, .fixed_bytes = 7};
+  description.activation_cost.ranges = {
+      {.forward = {.bytes_per_token = 100, .bytes_per_cell = 10, .fixed_bytes = 7},
+       .attention = {.bytes_per_token = 3, .bytes_per_position = 4, .bytes_per_square = 5}}};
   const auto half =
       Prepare(Request({Features(2, 4), Mask(std::vector<int64_t>(8, 1), 2)}, "half"), description);
   ASSERT_TRUE(half.ok()) << half.status();
   const admission::PlanRequest plan = MakePlanRequest(*half, 128);
   EXPECT_THAT(plan.lengths, ElementsAre(2, 2));
-  EXPECT_EQ(plan.cost.bytes_per_token, 200);
-  EXPECT_EQ(plan.cost.bytes_per_cell, 40);
-  EXPECT_EQ(plan.cost.fixed_bytes, 7);
+  ASSERT_EQ(plan.cost.ranges.size(), 1);
+  EXPECT_EQ(plan.cost.ranges[0].forward.bytes_per_token, 200);
+  EXPECT_EQ(plan.cost.ranges[0].forward.bytes_per_cell, 40);
+  EXPECT_EQ(plan.cost.ranges[0].forward.fixed_bytes, 7);
+  EXPECT_EQ(plan.cost.ranges[0].attention.bytes_per_token, 6);
+  EXPECT_EQ(plan.cost.ranges[0].attention.bytes_per_position, 8);
+  EXPECT_EQ(plan.cost.ranges[0].attention.bytes_per_square, 20);
 }
 
 TEST(TensorRequestTest, FixedSizesTellNoLength) {
