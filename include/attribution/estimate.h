@@ -22,8 +22,8 @@ struct AdmissionEstimate {
   int64_t estimated_peak_bytes = 0;  // the largest over chunks of bytes above the resident model
   int32_t chunk_size = 0;            // sequences of the largest chunk
   int32_t num_chunks = 0;
-  bool fits_now = false;   // it would start at once
-  bool ever_fits = false;  // it could start on an idle server
+  bool fits_now = false;                 // it would start at once
+  bool ever_fits = false;                // it could start on an idle server
   int32_t max_seq_length_that_fits = 0;  // of a single sequence, on an idle server
   double expected_wait_seconds = 0;
   double expected_duration_seconds = 0;  // once it has started

@@ -58,10 +58,11 @@ void TellMatrices(const PreparedRequest& request, int32_t sequence, const rollou
   }
 }
 
-// `matrix` is the rollout of the sequence, or made from it.
+}  // namespace
+
 void TellTopCells(int32_t sequence, MatrixKind kind, const at::Tensor& matrix,
                   const rollout::ValidPositions& valid, int64_t top_k, memory::AllocationCounter& counter,
-                  const Tell& tell) {
+                  const std::function<void(Event event, int64_t bytes)>& tell) {
   const std::vector<Cell> cells = rollout::LargestCells(matrix, valid, top_k);
   const Counted counted(counter, BytesOf(cells.size()));
   for (size_t first = 0; first < cells.size(); first += kMaxCellsPerEvent) {
@@ -74,8 +75,6 @@ void TellTopCells(int32_t sequence, MatrixKind kind, const at::Tensor& matrix,
     tell(std::move(event), BytesOf(end - first));
   }
 }
-
-}  // namespace
 
 absl::Status TellChunkOutput(const PreparedRequest& request, int32_t first_sequence, int32_t count,
                              ChunkFold& fold, memory::AllocationCounter& counter,

@@ -30,6 +30,12 @@ absl::Status TellChunkOutput(const PreparedRequest& request, int32_t first_seque
                              const std::function<absl::Status()>& stop_reason,
                              const std::function<void(Event event, int64_t bytes)>& tell);
 
+// Tells the `top_k` largest cells of `matrix`, which is the rollout of the sequence or made from it, in as
+// many events as they need. `tell` and `counter` as above.
+void TellTopCells(int32_t sequence, MatrixKind kind, const at::Tensor& matrix,
+                  const rollout::ValidPositions& valid, int64_t top_k, memory::AllocationCounter& counter,
+                  const std::function<void(Event event, int64_t bytes)>& tell);
+
 }  // namespace attribution::engine
 
 #endif  // SERVER_ENGINE_CHUNK_OUTPUT_H_

@@ -21,6 +21,7 @@
 #include "server/engine/estimate.h"
 #include "server/engine/guarded.h"
 #include "server/engine/load_log.h"
+#include "server/engine/rollout_host.h"
 #include "server/engine/worker_pool.h"
 #include "server/memory/refusing_allocator.h"
 #include "server/models/model_store.h"
@@ -67,11 +68,8 @@ class TorchEngine final : public Engine {
                                              std::shared_ptr<EventSink> sink) override;
   void Estimate(EstimateRequest request,
                 std::function<void(absl::StatusOr<AdmissionEstimate>)> done) override;
-  std::shared_ptr<RolloutCall> Rollout(RolloutRequest, CallContext,
-                                       std::shared_ptr<EventSink> sink) override {
-    sink->OnDone(absl::UnimplementedError("Rollout is not built yet."));
-    return nullptr;
-  }
+  std::shared_ptr<RolloutCall> Rollout(RolloutRequest request, CallContext context,
+                                       std::shared_ptr<EventSink> sink) override;
   std::vector<ModelInfo> ListModels() const override { return models_.List(); }
   absl::StatusOr<ModelInfo> GetModel(const std::string& name, const std::string& version) const override {
     return models_.Get(name, version);
@@ -102,12 +100,13 @@ class TorchEngine final : public Engine {
 
   std::mutex mutex_;
   std::condition_variable changed_;  // a job finished, or the engine stops
-  std::map<const AttributionCall*, std::shared_ptr<AttributionJob>> jobs_ ABSL_GUARDED_BY(mutex_);
+  std::map<const AttributionCall*, std::shared_ptr<AttributionCall>> jobs_ ABSL_GUARDED_BY(mutex_);
   bool queue_changed_ ABSL_GUARDED_BY(mutex_) = false;  // something expires earlier than was known
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
 
   const int32_t threads_;  // of a worker
   const JobServices services_;
+  EngineRolloutHost rollouts_;
   // Threads last: they use all of the above, and end first.
   WorkerPool intake_;
   WorkerPool workers_;
@@ -168,6 +167,7 @@ TorchEngine::TorchEngine(const EngineOptions& options, c10::Device device, telem
                 capture::RowsInWork(device.is_cpu() ? threads_ : 1),
                 absl::Now,
                 [this](const AttributionCall* job) { OnJobFinished(job); }},
+      rollouts_(services_, ledger_, device),
       intake_(1, nullptr, nullptr),
       workers_(
           Workers(options),
@@ -261,8 +261,19 @@ void TorchEngine::Estimate(EstimateRequest request,
   });
 }
 
+std::shared_ptr<RolloutCall> TorchEngine::Rollout(RolloutRequest request, CallContext context,
+                                                  std::shared_ptr<EventSink> sink) {
+  auto job = std::make_shared<RolloutJob>(rollouts_, std::move(request), std::move(context), std::move(sink));
+  {
+    const std::lock_guard lock(mutex_);
+    jobs_[job.get()] = job;
+  }
+  job->Start();
+  return job;
+}
+
 void TorchEngine::OnJobFinished(const AttributionCall* job) {
-  std::shared_ptr<AttributionJob> last;  // released after the lock
+  std::shared_ptr<AttributionCall> last;  // released after the lock
   const std::lock_guard lock(mutex_);
   const auto found = jobs_.find(job);
   last = std::move(found->second);
@@ -280,12 +291,12 @@ bool TorchEngine::WaitForJobs(absl::Duration patience) {
 bool TorchEngine::Drain(absl::Duration grace) {
   admission_.Drain();
   if (WaitForJobs(grace)) return true;
-  std::vector<std::shared_ptr<AttributionJob>> left;
+  std::vector<std::shared_ptr<AttributionCall>> left;
   {
     const std::lock_guard lock(mutex_);
     for (const auto& entry : jobs_) left.push_back(entry.second);
   }
-  for (const std::shared_ptr<AttributionJob>& job : left) job->Cancel();
+  for (const std::shared_ptr<AttributionCall>& job : left) job->Cancel();
   left.clear();
   while (!WaitForJobs(absl::Hours(1))) {
   }

@@ -109,23 +109,22 @@ void RecordRequest(telemetry::Metrics& metrics, const RequestRecord& record, con
     metrics.Observe(MetricId::kCancelLatencySeconds, {}, absl::ToDoubleSeconds(record.since_cancel));
   }
   const bool ours = status.code() == absl::StatusCode::kInternal;
-  telemetry::LogFields fields = {
-      {"request_id", context.request_id},
-      {"trace_id", context.trace_id},
-      {"peer", context.peer},
-      {"model", record.model.substr(0, kLongestLogged)},
-      {"version", record.version},
-      {"sequences", record.sequences},
-      {"longest", record.longest},
-      {"positions", record.positions},
-      {"outcome", outcome},
-      {"reason", ReasonOf(status).value_or("")},
-      {"queue_seconds", absl::ToDoubleSeconds(record.waited)},
-      {"forward_seconds", absl::ToDoubleSeconds(record.forward)},
-      {"seconds", absl::ToDoubleSeconds(record.total)},
-      {"since_cancel_seconds", absl::ToDoubleSeconds(record.since_cancel)},
-      {"peak_bytes", record.peak_bytes},
-      {"error", ErrorForLog(status)}};
+  telemetry::LogFields fields = {{"request_id", context.request_id},
+                                 {"trace_id", context.trace_id},
+                                 {"peer", context.peer},
+                                 {"model", record.model.substr(0, kLongestLogged)},
+                                 {"version", record.version},
+                                 {"sequences", record.sequences},
+                                 {"longest", record.longest},
+                                 {"positions", record.positions},
+                                 {"outcome", outcome},
+                                 {"reason", ReasonOf(status).value_or("")},
+                                 {"queue_seconds", absl::ToDoubleSeconds(record.waited)},
+                                 {"forward_seconds", absl::ToDoubleSeconds(record.forward)},
+                                 {"seconds", absl::ToDoubleSeconds(record.total)},
+                                 {"since_cancel_seconds", absl::ToDoubleSeconds(record.since_cancel)},
+                                 {"peak_bytes", record.peak_bytes},
+                                 {"error", ErrorForLog(status)}};
   if (record.text.has_value()) fields.push_back({"text", *record.text});
   telemetry::Log(ours ? telemetry::LogLevel::kError : telemetry::LogLevel::kInfo, "Request ended.", fields);
 }

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "attribution/status_details.h"
+#include "server/engine/output_checks.h"
 #include "server/engine/tensor_request.h"
 #include "server/engine/token_validation.h"
 #include "server/rollout/rollout_options.h"
@@ -13,64 +14,6 @@ namespace attribution::engine {
 namespace {
 
 using models::ResidentModel;
-
-absl::Status CheckOutput(const OutputSelection& output) {
-  const bool indices = output.rows.kind == RowSelection::Kind::kIndices;
-  if (!indices && !output.rows.indices.empty()) {
-    return InvalidField("output.rows.indices",
-                        "Row indices are given for another kind of rows. Set rows.kind to KIND_INDICES.");
-  }
-  if (indices && output.rows.indices.empty()) {
-    return InvalidField(
-        "output.rows.indices",
-        "No row is chosen. rows.kind is KIND_INDICES and there are no indices; give at least one.");
-  }
-  if (output.rows.kind != RowSelection::Kind::kAll && !output.rollout_matrix && !output.layer_matrices) {
-    return InvalidField(
-        "output.rows",
-        "Rows are chosen, but no matrix is sent. Set rollout_matrix or layer_matrices, or leave "
-        "rows unset.");
-  }
-  if (output.top_k < 0) {
-    return InvalidField("output.top_k",
-                        absl::StrCat("top_k is negative. It is ", output.top_k, "; 0 means none."));
-  }
-  return absl::OkStatus();
-}
-
-// Whether every index is a valid position of every sequence. Looks at each position once, however often it
-// is named.
-absl::Status CheckRowIndices(const std::vector<int32_t>& indices, const PreparedRequest& request) {
-  int64_t shortest = 0;
-  for (int64_t b = 1; b < request.num_sequences(); ++b) {
-    if (request.LengthOf(b) < request.LengthOf(shortest)) shortest = b;
-  }
-  std::vector<bool> seen(request.LengthOf(shortest), false);
-  for (size_t i = 0; i < indices.size(); ++i) {
-    const int32_t row = indices[i];
-    const auto field = [i] { return absl::StrCat("output.rows.indices[", i, "]"); };
-    if (row < 0 || static_cast<size_t>(row) >= seen.size()) {
-      return InvalidField(
-          field(), absl::StrCat("Row index out of range. It is ", row, ", and sequence ", shortest, " has ",
-                                seen.size(), " positions. Choose one in [0, ", seen.size(), ")."));
-    }
-    if (seen[row]) continue;
-    seen[row] = true;
-    for (int64_t b = 0; b < request.num_sequences(); ++b) {
-      const std::vector<int32_t>& mask = request.MaskOf(b);
-      if (mask.empty() || mask[row] != 0) continue;
-      return InvalidField(field(),
-                          absl::StrCat("Row index at a masked position. Position ", row, " of sequence ", b,
-                                       " is masked. Choose positions that are valid in every sequence."));
-    }
-  }
-  return absl::OkStatus();
-}
-
-void SortOnce(std::vector<int32_t>& indices) {
-  std::sort(indices.begin(), indices.end());
-  indices.erase(std::unique(indices.begin(), indices.end()), indices.end());
-}
 
 // Whether every layer that is looked at has the head that is asked for.
 absl::Status CheckHead(const ResolvedOptions& options, const OutputSelection& output,
@@ -246,9 +189,11 @@ absl::StatusOr<PreparedRequest> PrepareRequest(AttributionRequest request, const
       std::move(model), {}, *std::move(options), std::move(request.output), *std::move(layers)};
   if (absl::Status status = TakeInput(std::move(request.input), limits, prepared); !status.ok())
     return status;
-  if (absl::Status status = CheckRowIndices(prepared.output.rows.indices, prepared); !status.ok())
-    return status;
-  SortOnce(prepared.output.rows.indices);
+  const absl::Status rows = TakeRowIndices(
+      prepared.num_sequences(), [&prepared](int64_t b) { return prepared.LengthOf(b); },
+      [&prepared](int64_t b) -> const std::vector<int32_t>& { return prepared.MaskOf(b); },
+      prepared.output.rows.indices);
+  if (!rows.ok()) return rows;
   prepared.asked_options = std::move(request.options);
   return prepared;
 }
