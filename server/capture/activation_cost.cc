@@ -1,10 +1,11 @@
 // Six runs, six unknowns of each moment:
 //
-//   bytes(B, S) = B·(S²·c + S·t + q) + S²·m + S·p + f      at B = 1, 2 and S = s, 2s, 3s
+//   bytes(B, S) = B·(S²·c + S·t + q) + S²·m + S·p + f      at B = 2, 3 and S = s, 2s, 3s
 //
-// A sequence more takes S²·c + S·t + q; what bytes(1, S) has beyond that is S²·m + S·p + f. Each is a
+// A sequence more takes S²·c + S·t + q; what bytes(2, S) has beyond two of that is S²·m + S·p + f. Each is a
 // parabola through three points. Allocations are exact multiples of these numbers, so the systems are solved,
-// not regressed; no number may be negative.
+// not regressed; no number may be negative. One sequence alone may take less: it needs no copies that make a
+// batch contiguous.
 //
 // A moment is the largest of many such sums, one an operator, and which one it is depends on the shape. So
 // the solution holds near the runs alone: lengths far apart have ranges of their own, and a seventh run, of
@@ -51,8 +52,8 @@ Parabola Solve(const Values& values, double s) {
 // The runs of one range, as one of its moments sees them.
 struct Runs {
   int64_t length = 1;  // s
-  Values one = {};     // sequence
-  Values two = {};
+  Values two = {};     // sequences
+  Values three = {};
   int64_t many_sequences = 0;
   int64_t many_length = 0;
   double many = 0;
@@ -60,14 +61,14 @@ struct Runs {
 
 MomentCost Fit(const Runs& runs) {
   const auto s = static_cast<double>(runs.length);
-  Values more(runs.one.size());
-  for (size_t i = 0; i < more.size(); ++i) more[i] = std::max(0.0, runs.two[i] - runs.one[i]);
+  Values more(runs.two.size());
+  for (size_t i = 0; i < more.size(); ++i) more[i] = std::max(0.0, runs.three[i] - runs.two[i]);
   const Parabola sequence = Solve(more, s);
-  Values rest(runs.one.size());
+  Values rest(runs.two.size());
   for (size_t i = 0; i < rest.size(); ++i) {
     const double length = s * static_cast<double>(i + 1);
-    // Nor below the runs of two, where their parabola lies below them.
-    rest[i] = std::max(runs.one[i] - sequence.At(length), runs.two[i] - 2 * sequence.At(length));
+    // Nor below the runs of three, where their parabola lies below them.
+    rest[i] = std::max(runs.two[i] - 2 * sequence.At(length), runs.three[i] - 3 * sequence.At(length));
   }
   const Parabola shared = Solve(rest, s);
   MomentCost cost{.bytes_per_token = sequence.linear,
@@ -90,16 +91,16 @@ absl::StatusOr<RangeCost> FitRange(
   Runs attention{.length = s};
   for (int64_t times = 1; times <= 3; ++times) {
     if (times > 1 && max_length > 0 && 3 * s > max_length) break;
-    const auto one = run(1, times * s);
-    if (!one.ok()) return one.status();
     const auto two = run(2, times * s);
     if (!two.ok()) return two.status();
-    forward.one.push_back(static_cast<double>(one->forward_bytes));
+    const auto three = run(3, times * s);
+    if (!three.ok()) return three.status();
     forward.two.push_back(static_cast<double>(two->forward_bytes));
-    attention.one.push_back(static_cast<double>(one->attention_bytes));
+    forward.three.push_back(static_cast<double>(three->forward_bytes));
     attention.two.push_back(static_cast<double>(two->attention_bytes));
+    attention.three.push_back(static_cast<double>(three->attention_bytes));
     score_bytes_per_cell =
-        std::max({score_bytes_per_cell, one->score_bytes_per_cell, two->score_bytes_per_cell});
+        std::max({score_bytes_per_cell, two->score_bytes_per_cell, three->score_bytes_per_cell});
   }
   constexpr int64_t kManySequences = 16;
   const int64_t half = std::max<int64_t>(1, s / 2);

@@ -145,7 +145,7 @@ void AddShortRuns(const ModelRunner& runner, MomentCost& cost) {
       std::max(cost.bytes_per_token, (static_cast<double>(run->forward_bytes) - cost.fixed_bytes) / kTokens);
 }
 
-constexpr int64_t kShortRun = 12;  // positions
+constexpr int64_t kShortRun = 8;  // positions
 
 // The lengths of the runs. A model of tensors may need a length of its own, such as a second of sound: the
 // run of many sequences has half.

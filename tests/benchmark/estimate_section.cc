@@ -145,13 +145,6 @@ void MeasureModel(const std::shared_ptr<const models::ResidentModel>& model, con
                   int requests) {
   const capture::ModelDescription& description = model->runner->description();
   if (description.sites.empty() || description.takes_tensors() || description.layers_depend_on_input) return;
-  if (std::getenv("ESTIMATE_TRACE") != nullptr) {
-    for (const auto& range : description.activation_cost.ranges)
-      for (const auto& m : {range.forward, range.attention})
-        std::cout << absl::StrFormat("from %d: t%.1f c%.2f q%.1f p%.1f m%.2f f%.1f\n", range.from_length,
-                                     m.bytes_per_token, m.bytes_per_cell, m.bytes_per_sequence,
-                                     m.bytes_per_position, m.bytes_per_square, m.fixed_bytes);
-  }
   RequestMaker maker(description, largest);
   admission::CostCorrection correction;
   Ratios at_load;
@@ -173,15 +166,6 @@ void MeasureModel(const std::shared_ptr<const models::ResidentModel>& model, con
         admission::PredictPeakBytes(request.cost, shape, request.output, request.rows_alone);
     correction.Observe(request.cost, shape, request.output, request.rows_alone, *measured);
     if (i >= requests / 3) corrected.Add(*measured, estimated);
-    if (std::getenv("ESTIMATE_TRACE") != nullptr) {
-      const auto t = admission::PredictTerms(request.cost, shape, request.output, request.rows_alone);
-      std::cout << absl::StrFormat(
-          "  %d x %d: measured %d, at load %d (%.3f), corrected %d (%.3f); held %.0f+%.0f moment %.0f out "
-          "%.0f end %.0f\n",
-          shape.sequences, shape.padded_length, *measured, plan->estimated_peak_bytes,
-          double(*measured) / plan->estimated_peak_bytes, estimated, double(*measured) / estimated,
-          t.own_held, t.common_held, t.moment, t.own_output, t.common_end);
-    }
   }
   if (corrected.values.empty()) return;
   std::cout << absl::StrFormat("%-36s  %s   %s", model->name, at_load.Text(), corrected.Text()) << std::endl;

@@ -268,5 +268,18 @@ TEST(AttentionScopeTest, WithoutACounterDoesNothing) {
   EXPECT_EQ(counter.attention_peak_bytes(), 0);
 }
 
+TEST(AllocationCounterTest, RecentPeakStartsAnewFromWhatLives) {
+  AllocationCounter counter;
+  const AllocationScope scope(counter);
+  counter.AddExternal(100);
+  counter.AddExternal(-70);
+  EXPECT_EQ(counter.TakeRecentPeak(), 100);
+  EXPECT_EQ(counter.TakeRecentPeak(), 30);
+  counter.AddExternal(20);
+  counter.AddExternal(-50);
+  EXPECT_EQ(counter.TakeRecentPeak(), 50);
+  EXPECT_EQ(counter.peak_bytes(), 100);
+}
+
 }  // namespace
 }  // namespace attribution::memory
