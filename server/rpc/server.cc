@@ -126,7 +126,8 @@ void Server::Shutdown(absl::Duration grace) {
   // own doing. On a closed connection they are UNAVAILABLE; what was written before still arrives.
   for (Listener* listener : {&main_, &admin_, &health_}) {
     if (listener->server == nullptr) continue;
-    ShutDownSockets(listener->port);
+    // Once: later another server of this process may have the port.
+    if (!listener->closed.exchange(true)) ShutDownSockets(listener->port);
     listener->server->Shutdown(std::chrono::system_clock::now());
   }
 }
