@@ -54,7 +54,7 @@ Setting Address(const char* flag, const char* help, Member member, bool may_be_e
 // A whole number; `word`, if not empty, stands for 0.
 template <typename Member>
 Setting Integer(const char* flag, const char* help, Member member, int64_t low, int64_t high,
-                std::string word = "") {
+                const std::string& word = "") {
   return {flag, "N", help,
           [=](std::string_view text, ServerConfig* config) -> absl::Status {
             if (!word.empty() && text == word) {
@@ -72,7 +72,7 @@ Setting Integer(const char* flag, const char* help, Member member, int64_t low, 
 
 // Bytes; `word`, if not empty, stands for 0.
 Setting Size(const char* flag, const char* help, int64_t ServerConfig::* member, int64_t low, int64_t high,
-             std::string word = "") {
+             const std::string& word = "") {
   return {flag, "SIZE", help,
           [=](std::string_view text, ServerConfig* config) -> absl::Status {
             if (!word.empty() && text == word) {

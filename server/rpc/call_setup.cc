@@ -80,7 +80,7 @@ absl::StatusOr<CallContext> SetUpCall(grpc::CallbackServerContext* context) {
 
   const std::optional<std::string> priority = Metadata(*context, kPriority);
   if (priority && !absl::SimpleAtoi(*priority, &call.priority)) {
-    const absl::Status status = InvalidField(
+    absl::Status status = InvalidField(
         kPriority, "Metadata x-priority is not a 32-bit integer. Send one, larger goes first, or none.");
     LogRefused(call, status);
     return status;

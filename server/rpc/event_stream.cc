@@ -21,12 +21,12 @@ std::shared_ptr<EventStream> EventStream::Create(grpc::CallbackServerContext* co
 }
 
 void EventStream::OnEvent(Event event, EventMemory memory) {
-  grpc::ByteBuffer bytes = ToBytes(ToProto(std::move(event)));
+  Message message{ToBytes(ToProto(std::move(event))), std::move(memory)};
   {
     const std::lock_guard lock(mutex_);
     if (abandoned_) return;
-    unsent_bytes_ += bytes.Length();
-    unsent_.push_back({std::move(bytes), std::move(memory)});
+    unsent_bytes_ += message.bytes.Length();
+    unsent_.push_back(std::move(message));
   }
   Advance();
 }

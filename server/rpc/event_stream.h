@@ -40,18 +40,18 @@
 
 namespace attribution::rpc {
 
-// What a stream uses of the reactor that gRPC has.
-class EventWriter {
- public:
-  virtual ~EventWriter() = default;
-  virtual void Write(const grpc::ByteBuffer* message) = 0;
-  virtual void End(const grpc::Status& status) = 0;
-};
-
 class EventStream : public EventSink, public std::enable_shared_from_this<EventStream> {
  public:
   // Events of one more chunk are welcome while fewer bytes than this are unsent.
   static constexpr size_t kWritableBytes = 4 << 20;
+
+  // The part of a reactor that the stream uses.
+  class Writer {
+   public:
+    virtual ~Writer() = default;
+    virtual void Write(const grpc::ByteBuffer* message) = 0;
+    virtual void End(const grpc::Status& status) = 0;
+  };
 
   // Makes a stream; an EventReactor makes it write. `request_id` is for the log.
   // REQUIRES: write_stall_timeout > 0.
@@ -69,7 +69,7 @@ class EventStream : public EventSink, public std::enable_shared_from_this<EventS
   void OnDone(const absl::Status& status) override;
 
   // For the reactor. `writer` lives until Closed(). REQUIRES: called once, before the first event.
-  void UseWriter(EventWriter* writer) { writer_ = writer; }
+  void UseWriter(Writer* writer) { writer_ = writer; }
   // The message in flight is out, or failed.
   void WriteDone(bool ok);
   // Drops what is unsent and stops the engine: nobody reads any more.
@@ -94,7 +94,7 @@ class EventStream : public EventSink, public std::enable_shared_from_this<EventS
   grpc::CallbackServerContext* const context_;
   const std::string request_id_;
   std::shared_ptr<StallWatch> watch_;  // set by Create()
-  EventWriter* writer_ = nullptr;
+  Writer* writer_ = nullptr;
   CallCanceller canceller_;
 
   std::mutex mutex_;
@@ -111,7 +111,7 @@ class EventStream : public EventSink, public std::enable_shared_from_this<EventS
 // The reactor that gRPC is given for a stream: `GrpcReactor` is a ServerWriteReactor or a ServerBidiReactor
 // of grpc::ByteBuffer. Belongs to gRPC, which lets it delete itself.
 template <typename GrpcReactor>
-class EventReactor : public GrpcReactor, private EventWriter {
+class EventReactor : public GrpcReactor, private EventStream::Writer {
  public:
   explicit EventReactor(std::shared_ptr<EventStream> stream) : stream_(std::move(stream)) {
     stream_->UseWriter(this);

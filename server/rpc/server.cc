@@ -1,6 +1,9 @@
 #include "server/rpc/server.h"
 
+#include <algorithm>
 #include <chrono>
+#include <cstdint>
+#include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -20,10 +23,16 @@
 namespace attribution::rpc {
 namespace {
 
-// A connection that is silent for the first time is asked whether it lives, and closed if it does not answer
-// within the second.
+// A connection that is silent for so long is asked whether it lives.
 constexpr int kKeepaliveMilliseconds = 60'000;
-constexpr int kKeepaliveTimeoutMilliseconds = 20'000;
+
+// How long the answer may take, and bytes may wait for the other side to take them. Longer than a slow reader
+// has, who would lose its connection instead of hearing what became of its stream.
+int KeepaliveTimeoutMilliseconds(const ServerOptions& options) {
+  const absl::Duration timeout = 2 * options.write_stall_timeout + absl::Seconds(20);
+  return static_cast<int>(
+      std::min(absl::ToInt64Milliseconds(timeout), int64_t{std::numeric_limits<int>::max()}));
+}
 
 // A new connection has as long to speak HTTP/2.
 constexpr int kHandshakeMilliseconds = 20'000;
@@ -88,7 +97,7 @@ absl::Status Server::Listen(const ServerOptions& options, const std::string& add
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, options.max_streams);
   // gRPC would keep a silent peer for two hours, and one that never says what it is for two minutes.
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMilliseconds);
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMilliseconds);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, KeepaliveTimeoutMilliseconds(options));
   builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeMilliseconds);
   builder.SetMaxReceiveMessageSize(static_cast<int>(options.max_message_bytes));
   // Reflection is the only service that is not asynchronous.
@@ -117,7 +126,8 @@ void Server::Shutdown(absl::Duration grace) {
   // own doing. On a closed connection they are UNAVAILABLE; what was written before still arrives.
   for (Listener* listener : {&main_, &admin_, &health_}) {
     if (listener->server == nullptr) continue;
-    ShutDownSockets(listener->port);
+    // Once: later another server of this process may have the port.
+    if (!listener->closed.exchange(true)) ShutDownSockets(listener->port);
     listener->server->Shutdown(std::chrono::system_clock::now());
   }
 }

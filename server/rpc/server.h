@@ -4,6 +4,7 @@
 #ifndef SERVER_RPC_SERVER_H_
 #define SERVER_RPC_SERVER_H_
 
+#include <atomic>
 #include <memory>
 #include <string>
 #include <vector>
@@ -60,6 +61,7 @@ class Server {
     std::vector<std::unique_ptr<grpc::Service>> services;
     std::unique_ptr<grpc::Server> server;
     int port = 0;
+    std::atomic<bool> closed = false;  // its sockets are shut down
   };
 
   Server() = default;

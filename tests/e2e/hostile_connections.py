@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import select
 import socket
@@ -61,10 +62,8 @@ def hold(address: str, counts: dict[str, int], pipe: Connection) -> None:
     for kind, count in counts.items():
         for _ in range(count):
             connection = socket.create_connection((host, int(port)), timeout=60)
-            try:
+            with contextlib.suppress(OSError):  # it was closed already
                 connection.sendall(WORDS[kind](draw))
-            except OSError:  # it was closed already
-                pass
             connections.append((kind, connection))
     pipe.send("open")
     pipe.recv()

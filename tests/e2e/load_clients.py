@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import random
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ import grpc
 import numpy as np
 
 TOLERANCE = 1e-5
+LONGEST_PAUSE_SECONDS = 0.1  # shorter than servers ask for: they are to be pressed
 METRICS = [name for name in calls.METRIC_FIELDS if name not in ("batch_size", "seq_length")]
 
 
@@ -95,27 +97,30 @@ def make_cases(server: Any, model: str, shapes: Sequence[tuple[int, int]], matri
     return cases
 
 
-def refusal(error: grpc.RpcError) -> tuple[str, bool]:
-    """Code and reason of a failed call, and whether it is a documented refusal that says when to come again."""
+def refusal(error: grpc.RpcError) -> tuple[str, float | None]:
+    """Code and reason of a failed call, and when to come again if it is a documented refusal that says so."""
     found = calls.read_failure(error)
     reason = found.error_info.reason if found.error_info else ""
     documented = found.code in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE)
-    return f"{found.code.name} {reason}".strip(), documented and found.retry_seconds is not None
+    return f"{found.code.name} {reason}".strip(), found.retry_seconds if documented else None
 
 
 def _one_client(stub: Any, cases: Sequence[Case], end: float, seed: int) -> Tally:
     tally = Tally()
     draw = random.Random(seed)
+    pause = threading.Event()
     while time.monotonic() < end:
         case = draw.choice(cases)
         start = time.monotonic()
         try:
             reply = ask(stub, case.message, case.unary, 4 * calls.CALL_SECONDS)
         except grpc.RpcError as error:
-            name, documented = refusal(error)
+            name, retry_seconds = refusal(error)
             tally.refused[name] += 1
-            if not documented:
+            if retry_seconds is None:
                 tally.faults.append(f"{name}: {error.details()}")
+            else:
+                pause.wait(min(retry_seconds, LONGEST_PAUSE_SECONDS))
             continue
         numbers = _numbers(reply)
         if numbers.shape == case.expected.shape and np.allclose(numbers, case.expected, rtol=TOLERANCE, atol=TOLERANCE):

@@ -111,14 +111,14 @@ def test_requests_after_sigterm_are_told_when_to_come_again(binaries, repository
 
 
 def test_a_slow_reader_gets_the_rest_within_the_drain_time(binaries, repository, tmp_path):
-    message = calls.request(MODEL, [[2, *([5] * 60), 3]] * 512, output={"rollout_matrix": True})  # 8 MiB
+    message = calls.request(MODEL, [[2, *([5] * 60), 3]] * 320, output={"rollout_matrix": True})  # 5 MiB
     with programs.ServerProcess(binaries.server, repository, tmp_path) as server:
         server.wait_until_serving()
         stream = calls.attribution_stub(server).Attribute(message, timeout=calls.CALL_SECONDS)
         assert next(stream).WhichOneof("event") == "admitted"
         server.signal_termination()
         events = [event.WhichOneof("event") for event in stream]
-        assert events.count("matrix") == 512
+        assert events.count("matrix") == 320
         assert events[-1] == "result"
         assert server.wait() == 0, server.log()
 

@@ -88,6 +88,16 @@ def trickle(address: str, bytes_a_second: int, stop: threading.Event) -> tuple[s
     return f"{host}:{listener.getsockname()[1]}", thread
 
 
+def wait_until_idle(server) -> None:
+    """Returns when workers were idle at ten looks in a row."""
+    deadline = time.monotonic() + calls.CALL_SECONDS
+    idle = 0
+    while idle < 10:
+        assert time.monotonic() < deadline
+        idle = 0 if server.total("attribution_workers_busy") else idle + 1
+        threading.Event().wait(0.2)
+
+
 @pytest.mark.soak
 def test_a_slow_reader_does_not_slow_others(binaries, repository, tmp_path):
     with programs.ServerProcess(binaries.server, repository, tmp_path) as server:
@@ -106,12 +116,7 @@ def test_a_slow_reader_does_not_slow_others(binaries, repository, tmp_path):
                 stub = calls.attribution_service_pb2_grpc.AttributionServiceStub(channel)
                 stream = stub.Attribute(matrices("minilm-sdpa", 256, 256), timeout=4 * SECONDS + calls.CALL_SECONDS)
                 assert next(stream).WhichOneof("event") == "admitted"
-                busy = time.monotonic() + calls.CALL_SECONDS
-                last = -1.0
-                while last != (chunks := server.total("attribution_chunks_total")):  # until it waits for its reader
-                    assert time.monotonic() < busy
-                    last = chunks
-                    threading.Event().wait(3)
+                wait_until_idle(server)  # it waits for its reader
                 rounds["with"] += load_clients.storm(server.address, cases, 1, 2, SECONDS / 4).seconds
                 reserved = max(reserved, server.total("attribution_memory_reserved_bytes"))
                 growth = max(growth, measure.resident_bytes(server.pid) - resident)

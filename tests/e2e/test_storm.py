@@ -34,13 +34,14 @@ def budget_for(server, cases) -> int:
     return max(REQUESTS_IN_MEMORY * sum(estimates) // len(estimates), max(estimates) * 5 // 4)
 
 
-def run(binaries, model_repository, tmp_path, model, shapes, processes, clients, seconds):
+def run(binaries, model_repository, tmp_path, model, shapes, processes, clients, seconds, queue_limit):
     """Storms a server; returns what the clients saw and what the server's process and metrics say."""
     with storm_server(binaries, model_repository, tmp_path, model, 1 << 32) as idle:
         idle.wait_until_serving()
         cases = load_clients.make_cases(idle, model, shapes, matrices=True, seed=7)
         budget = budget_for(idle, cases)
-    with storm_server(binaries, model_repository, tmp_path, model, budget) as server:
+    flags = ("--queue-limit", str(queue_limit))
+    with storm_server(binaries, model_repository, tmp_path, model, budget, *flags) as server:
         server.wait_until_serving()
         stub = calls.attribution_stub(server)
         for case in cases:  # warm: every shape has run once
@@ -77,12 +78,25 @@ def run(binaries, model_repository, tmp_path, model, shapes, processes, clients,
 
 def test_a_short_storm_is_answered_right(binaries, model_repository, tmp_path):
     shapes = [(batch, length) for length in (4, 16, 60) for batch in (1, 3, 8)]
-    run(binaries, model_repository, tmp_path, "tiny-bert-sdpa", shapes, processes=2, clients=8, seconds=2)
+    figures = run(
+        binaries, model_repository, tmp_path, "tiny-bert-sdpa", shapes, processes=2, clients=8, seconds=2, queue_limit=4
+    )
+    assert any("QUEUE_FULL" in name for name in figures["refused"])
 
 
 @pytest.mark.soak
 def test_storm(binaries, model_repository, tmp_path):
-    figures = run(binaries, model_repository, tmp_path, "minilm-sdpa", SHAPES, processes=4, clients=16, seconds=SECONDS)
+    figures = run(
+        binaries,
+        model_repository,
+        tmp_path,
+        "minilm-sdpa",
+        SHAPES,
+        processes=4,
+        clients=16,
+        seconds=SECONDS,
+        queue_limit=48,
+    )
     budget = figures["budget MiB"]
     assert figures["attribution_memory_allocated_peak_bytes"] / measure.MIB <= budget
     assert figures["high water above warm MiB"] <= 1.4 * budget + 64
