@@ -29,7 +29,7 @@ class SharedChunk {
   bool TryAdd(const PlanRequest& request, int64_t most_bytes);
 
   // What is reserved for all together: ReservedBytes() of what all hold.
-  int64_t BytesToReserve() const { return ReservedBytes(EstimatedBytes(own_bytes_, sequences_, longest_)); }
+  int64_t BytesToReserve() const { return ReservedBytes(EstimatedBytes(own_bytes_, shape_)); }
 
   size_t size() const { return parts_.size(); }
 
@@ -44,19 +44,17 @@ class SharedChunk {
     int64_t sequences = 0;
   };
 
-  PeakParts PeakOf(const PlanRequest& request, int64_t sequences, int64_t length) const;
-  int64_t CommonBytes(int64_t sequences, int64_t longest) const;
-  int64_t EstimatedBytes(int64_t own_bytes, int64_t sequences, int64_t longest) const;
-  void Add(const PlanRequest& request, int64_t own_bytes);
+  PeakParts PeakOf(const PlanRequest& request, const ChunkShape& shape) const;
+  // Of a chunk of `shape` in which the requests hold `own_bytes` by themselves.
+  int64_t EstimatedBytes(int64_t own_bytes, const ChunkShape& shape) const;
 
   const PlanRequest& first_;
   const RolloutMethod method_;
   const int64_t most_tokens_;
   std::vector<Part> parts_;
   int64_t own_bytes_ = 0;  // of all
-  int64_t sequences_ = 0;
-  int64_t longest_ = 0;   // of all sequences
-  int64_t shortest_ = 0;  // of the longest of each request
+  ChunkShape shape_;       // of all
+  int64_t shortest_ = 0;   // of the longest of each request
 };
 
 }  // namespace attribution::admission

@@ -53,6 +53,7 @@ absl::Status AttributionJob::PrepareAndAsk() {
   auto prepared = PrepareRequest(std::move(request_), services_.limits, *std::move(model));
   if (!prepared.ok()) return prepared.status();
   prepared_ = *std::move(prepared);
+  prepared_->learned = services_.costs.Of(prepared_->model);
   DescribeRequest(*prepared_, record_);
   AskAdmission();
   return absl::OkStatus();
@@ -65,6 +66,7 @@ void AttributionJob::AskAdmission() {
   request.deadline = context_.deadline;
   request.priority = context_.priority;
   request.request_bytes = BytesOf(*prepared_);
+  request.expected_seconds = prepared_->learned->duration.RequestSeconds(plan_request_.lengths);
   if (!runs_alone_) request.share_key = ShareKeyOf(*prepared_);
   request.done = [self = shared_from_this()](absl::StatusOr<admission::Grant> grant) {
     self->OnAdmission(std::move(grant));
@@ -237,6 +239,8 @@ void AttributionJob::WaitForTurn() {
   admission::TurnRequest request;
   request.deadline = context_.deadline;
   request.priority = context_.priority;
+  request.expected_seconds = prepared_->learned->duration.RequestSeconds(
+      {plan_request_.lengths.begin() + chunk().first_sequence, plan_request_.lengths.end()});
   request.done = [self = shared_from_this()](absl::StatusOr<std::shared_ptr<admission::Start>> start) {
     self->OnTurn(std::move(start));
   };

@@ -28,6 +28,7 @@
 #include "server/engine/chunk_run.h"
 #include "server/engine/chunk_starter.h"
 #include "server/engine/job_telemetry.h"
+#include "server/engine/learned_costs.h"
 #include "server/engine/request_intake.h"
 #include "server/engine/request_memory.h"
 #include "server/engine/result_builder.h"
@@ -44,6 +45,7 @@ struct JobServices {
   WorkerPool& intake;
   WorkerPool& workers;
   ChunkStarter& chunks;
+  LearnedCosts& costs;
   telemetry::Metrics& metrics;
   RequestLimits limits;
   bool log_text;         // whether texts may be written to the log
@@ -66,6 +68,7 @@ class AttributionJob final : public AttributionCall,
   void Cancel() override;
 
   const PreparedRequest& request() const override { return *prepared_; }
+  const admission::PlanRequest& plan_request() const override { return plan_request_; }
   const admission::Chunk& chunk() const override { return grant_->plan.chunks[next_chunk_]; }
   RolloutMethod method() const override { return grant_->plan.rollout_method; }
   int64_t reserved_bytes() const override { return memory_->reserved_bytes(); }

@@ -68,6 +68,7 @@ void ChunkRun::Compute(memory::AllocationCounter& counter) {
     FailAll(status);
   }
   Share(counter);
+  Learn(counter);
   for (Part& part : parts_) part.fold.reset();
   spare_.reset();
 }
@@ -159,6 +160,33 @@ void ChunkRun::FailAll(const absl::Status& status) {
     absl::Status stopped = part.member->StopReason();
     part.outcome.try_alone = stopped.ok() && running > 1;
     part.outcome.status = stopped.ok() ? status : std::move(stopped);
+  }
+}
+
+void ChunkRun::Learn(const memory::AllocationCounter& counter) const {
+  admission::ChunkShape shape;
+  bool complete = true;
+  for (const Part& part : parts_) {
+    if (part.fold == nullptr) return;
+    complete = complete && part.runs();
+    const admission::ChunkShape own =
+        admission::ShapeOf(part.member->chunk(), part.member->plan_request().lengths);
+    shape.sequences += own.sequences;
+    shape.padded_length = std::max(shape.padded_length, own.padded_length);
+    shape.positions += own.positions;
+    shape.cells += own.cells;
+  }
+  const ChunkMember& first = *parts_.front().member;
+  const admission::PlanRequest& plan = first.plan_request();
+  const bool alone = first.method() == RolloutMethod::kSelectedRows;
+  const std::optional<admission::RowsAlone> rows_alone = alone ? plan.rows_alone : std::nullopt;
+  if (first.request().learned == nullptr) return;
+  admission::LearnedCost& learned = *first.request().learned;
+  if (counter.refused_bytes() > 0) {
+    learned.memory.ObserveAtLeast(plan.cost, shape, plan.output, rows_alone, counter.refused_bytes());
+  } else if (complete) {
+    learned.memory.Observe(plan.cost, shape, plan.output, rows_alone, counter.peak_bytes());
+    learned.duration.Observe(shape.sequences, shape.padded_length, absl::ToDoubleSeconds(forward_time_));
   }
 }
 

@@ -41,6 +41,7 @@ class ChunkMember {
 
   // What is computed: all valid until AfterChunk().
   virtual const PreparedRequest& request() const = 0;
+  virtual const admission::PlanRequest& plan_request() const = 0;
   virtual const admission::Chunk& chunk() const = 0;
   virtual RolloutMethod method() const = 0;
   virtual int64_t reserved_bytes() const = 0;
@@ -92,6 +93,8 @@ class ChunkRun {
   void TellFolds(memory::AllocationCounter& counter);
   // Ends all that still run.
   void FailAll(const absl::Status& status);
+  // Teaches the model's costs what was measured, for the estimates to come.
+  void Learn(const memory::AllocationCounter& counter) const;
   // Divides what was measured.
   void Share(const memory::AllocationCounter& counter);
 

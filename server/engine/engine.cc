@@ -97,6 +97,7 @@ class TorchEngine final : public Engine {
   admission::AdmissionController admission_;
   memory::Ledger ledger_;
   ChunkStarter chunks_;
+  LearnedCosts costs_;
 
   std::mutex mutex_;
   std::condition_variable changed_;  // a job finished, or the engine stops
@@ -156,17 +157,12 @@ TorchEngine::TorchEngine(const EngineOptions& options, c10::Device device, telem
       admission_(budget_, LimitsOf(options, device), absl::Now, admission_metrics_),
       chunks_(workers_, ledger_, metrics_),
       threads_(Threads(options)),
-      services_{models_,
-                admission_,
-                intake_,
-                workers_,
-                chunks_,
-                metrics_,
-                {options.max_sequences, options.max_sequence_length, options.chunk_policy},
-                options.log_text,
-                capture::RowsInWork(device.is_cpu() ? threads_ : 1),
-                absl::Now,
-                [this](const AttributionCall* job) { OnJobFinished(job); }},
+      services_{models_,          admission_,
+                intake_,          workers_,
+                chunks_,          costs_,
+                metrics_,         {options.max_sequences, options.max_sequence_length, options.chunk_policy},
+                options.log_text, capture::RowsInWork(device.is_cpu() ? threads_ : 1),
+                absl::Now,        [this](const AttributionCall* job) { OnJobFinished(job); }},
       rollouts_(services_, ledger_, device),
       intake_(1, nullptr, nullptr),
       workers_(

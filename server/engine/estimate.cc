@@ -84,6 +84,7 @@ absl::StatusOr<AdmissionEstimate> EstimateAdmission(const JobServices& services,
                                  std::move(request.output)};
   auto prepared = PrepareRequest(std::move(attribution), services.limits, *std::move(model));
   if (!prepared.ok()) return prepared.status();
+  prepared->learned = services.costs.Of(prepared->model);
   admission::PlanRequest plan_request = MakePlanRequest(*prepared, services.rows_in_work);
   plan_request.lengths.assign(request.batch_size, plan_request.lengths.front());
 
@@ -105,6 +106,7 @@ absl::StatusOr<AdmissionEstimate> EstimateAdmission(const JobServices& services,
   estimate.num_chunks = static_cast<int32_t>(plan->chunks.size());
   const int64_t fits = admission::LongestSequenceThatFits(plan_request, whole);
   estimate.max_seq_length_that_fits = static_cast<int32_t>(longest > 0 ? std::min(fits, longest) : fits);
+  estimate.expected_duration_seconds = prepared->learned->duration.RequestSeconds(plan_request.lengths);
   estimate.expected_wait_seconds = absl::ToDoubleSeconds(outlook.wait);
   return estimate;
 }

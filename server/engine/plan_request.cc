@@ -75,6 +75,7 @@ admission::PlanRequest MakePlanRequest(const PreparedRequest& request, int64_t r
     plan.cost.ranges.push_back({range.from_length, CostOf(range.forward), CostOf(range.attention)});
   plan.cost.score_bytes_per_cell = description.activation_cost.score_bytes_per_cell;
   plan.cost.block_rows = rows_in_work;
+  if (request.learned != nullptr) plan.cost.correction = request.learned->memory.factors();
   plan.output.rollout_matrix = request.output.rollout_matrix;
   plan.output.cell_bytes = static_cast<int32_t>(rollout::CellBytes(request.output.encoding));
   plan.output.layer_matrices = request.output.layer_matrices;

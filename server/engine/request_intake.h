@@ -11,6 +11,7 @@
 
 #include "absl/status/statusor.h"
 #include "attribution/request.h"
+#include "server/admission/learned_cost.h"
 #include "server/engine/layer_selection.h"
 #include "server/engine/tensor_inputs.h"
 #include "server/models/resident_model.h"
@@ -31,8 +32,9 @@ struct PreparedRequest {
   ResolvedOptions options;
   OutputSelection output;  // row indices ascending, each once
   LayerSelection layers;
-  AttributionOptions asked_options = {};  // before they were resolved
-  std::optional<TensorInputs> tensors{};  // of a model that takes tensors
+  AttributionOptions asked_options = {};              // before they were resolved
+  std::optional<TensorInputs> tensors{};              // of a model that takes tensors
+  std::shared_ptr<admission::LearnedCost> learned{};  // of the model; null: nothing is known
 
   int64_t num_sequences() const {
     return tensors.has_value() ? tensors->sequences : static_cast<int64_t>(sequences.size());

@@ -68,8 +68,8 @@ int64_t Predict(const PreparedRollout& rollout, int64_t length) {
   cost.layers = rollout.header.layers;
   cost.heads = 1;  // heads are fused as they come
   const double folded_rows = kFoldedBlocks * kRowsAtATime * side * sizeof(float);
-  const double piece = static_cast<double>(kMaxRolloutPieceBytes) +
-                       std::min(kCellsAtATime, side * side) * kBytesOfACell;
+  const double piece =
+      static_cast<double>(kMaxRolloutPieceBytes) + std::min(kCellsAtATime, side * side) * kBytesOfACell;
   cost.ranges = {{.forward = {.fixed_bytes = side * side * sizeof(float) + std::max(piece, folded_rows) +
                                              SizeOfStatistics(rollout.header)}}};
   admission::OutputCost output;

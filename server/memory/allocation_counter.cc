@@ -72,6 +72,7 @@ class AllocationCounter::Recorder final : public c10::MemoryReportingInfoBase {
     const std::scoped_lock lock(mutex_);
     if (total_.live <= limit_ - bytes) return;
     ++failed_;
+    refused_bytes_ = std::max(refused_bytes_, total_.live + std::min(bytes, kUnlimited - total_.live));
     TORCH_CHECK_WITH(OutOfMemoryError, false, "The request needs more memory than it may use: ", bytes,
                      " bytes more than ", total_.live, ", the limit is ", limit_, ".");
   }
@@ -79,6 +80,11 @@ class AllocationCounter::Recorder final : public c10::MemoryReportingInfoBase {
   bool exceeded_limit() const {
     const std::scoped_lock lock(mutex_);
     return total_.peak > limit_;
+  }
+
+  int64_t refused_bytes() const {
+    const std::scoped_lock lock(mutex_);
+    return refused_bytes_;
   }
 
   int64_t failed() const {
@@ -128,6 +134,7 @@ class AllocationCounter::Recorder final : public c10::MemoryReportingInfoBase {
   Account attention_;
   int64_t limit_ = kUnlimited;
   int64_t failed_ = 0;
+  int64_t refused_bytes_ = 0;
   std::unordered_map<void*, Block> blocks_;
 };
 
@@ -148,6 +155,7 @@ int64_t AllocationCounter::attention_peak_bytes() const { return recorder_->atte
 void AllocationCounter::AddExternal(int64_t bytes) { recorder_->AddExternal(bytes); }
 
 void AllocationCounter::SetLimit(int64_t bytes) { recorder_->SetLimit(bytes); }
+int64_t AllocationCounter::refused_bytes() const { return recorder_->refused_bytes(); }
 bool AllocationCounter::exceeded_limit() const { return recorder_->exceeded_limit(); }
 int64_t AllocationCounter::failed_allocations() const { return recorder_->failed(); }
 

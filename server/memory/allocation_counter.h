@@ -69,6 +69,10 @@ class AllocationCounter {
   // as CUDA, this is how an excess is noticed, after it happened.
   bool exceeded_limit() const;
 
+  // The most bytes that would have lived at once had the limit refused nothing, as far as is known; 0 if it
+  // did not refuse.
+  int64_t refused_bytes() const;
+
   // How many allocations inside the counter's scopes failed, or were refused.
   int64_t failed_allocations() const;
 
