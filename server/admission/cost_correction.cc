@@ -34,8 +34,8 @@ CostBand BandOf(const ChunkShape& chunk, const OutputCost& output,
   };
   const int32_t length = octave(chunk.padded_length);
   const bool upper_half = static_cast<double>(chunk.padded_length) >= std::ldexp(std::sqrt(2.0), length);
-  const int32_t folding =
-      (rows_alone.has_value() ? 1 : 0) + (output.uniform_rollout ? 2 : 0) + (output.layer_metrics ? 4 : 0);
+  const int32_t alone = !rows_alone.has_value() ? 0 : rows_alone->keeps_layers ? 1 : 8;
+  const int32_t folding = alone + (output.uniform_rollout ? 2 : 0) + (output.layer_metrics ? 4 : 0);
   return {folding, octave(chunk.sequences), 2 * length + (upper_half ? 1 : 0)};
 }
 
@@ -48,7 +48,8 @@ double Bounded(double factor) { return std::clamp(factor, kSmallestCorrection, k
 
 }  // namespace
 
-// Its own factor, or the largest that it borrows of the bands about as near as the nearest.
+// Its own factor, or the largest that it borrows of the bands about as near as the nearest; never a discount,
+// which one shape has no right to by what another took.
 double CorrectionFactors::Of(const CostBand& band) const {
   int32_t nearest = std::numeric_limits<int32_t>::max() - kNearby;
   for (const auto& [other, factor] : factors_) nearest = std::min(nearest, Distance(band, other));
@@ -58,7 +59,7 @@ double CorrectionFactors::Of(const CostBand& band) const {
     const int32_t distance = Distance(band, other);
     if (distance <= farthest) largest = std::max(largest, 1 + (factor - 1) * std::pow(kBorrowed, distance));
   }
-  return factors_.empty() ? 1 : largest;
+  return nearest == 0 ? largest : std::max(1.0, largest);
 }
 
 double CorrectionFactors::FactorFor(const ChunkShape& chunk, const OutputCost& output,

@@ -21,6 +21,8 @@ constexpr double kSmallestBlock = 32;     // rows of a block of attention
 constexpr double kRowVectors = 4;         // rows, scaled rows, their product, and one more that is let go of
 constexpr double kListedCellBytes = 12;   // row, column and value
 
+// By which chunks that are corrected alike may differ: small tensors of their outputs.
+constexpr double kUnlikeBytes = 512;
 constexpr int64_t kMarginDivisor = 16;
 constexpr int64_t kMarginBytes = 256 << 10;
 
@@ -136,7 +138,9 @@ PeakParts PredictPeak(const ModelCost& model, const ChunkShape& chunk, const Out
                       const std::optional<RowsAlone>& rows_alone) {
   const PeakTerms terms = PredictTerms(model, chunk, output, rows_alone);
   double moment = terms.moment;
-  if (model.correction != nullptr) moment *= model.correction->FactorFor(chunk, output, rows_alone);
+  if (model.correction != nullptr) {
+    moment = moment * model.correction->FactorFor(chunk, output, rows_alone) + kUnlikeBytes;
+  }
   const double own = terms.own_held + terms.own_output;
   const double end = terms.own_output + terms.common_end;
   const double common = terms.common_held + (moment < end ? end : moment) - terms.own_output;

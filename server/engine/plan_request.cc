@@ -9,6 +9,9 @@
 namespace attribution::engine {
 namespace {
 
+// Numbers and short vectors of a pass that were not there at load, each rounded up to 64 bytes.
+constexpr double kSmallBlocksBytes = 512;
+
 int64_t RowsOf(const RowSelection& selection) {
   switch (selection.kind) {
     case RowSelection::Kind::kFirstValid:
@@ -61,7 +64,7 @@ admission::MomentCost CostOf(const capture::MomentCost& moment) {
           .bytes_per_sequence = moment.bytes_per_sequence,
           .bytes_per_position = moment.bytes_per_position,
           .bytes_per_square = moment.bytes_per_square,
-          .fixed_bytes = moment.fixed_bytes};
+          .fixed_bytes = moment.fixed_bytes + kSmallBlocksBytes};
 }
 
 }  // namespace

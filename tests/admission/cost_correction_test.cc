@@ -86,27 +86,31 @@ TEST_F(CostCorrectionTest, IsBounded) {
 }
 
 TEST_F(CostCorrectionTest, BandsThatWereNotSeenBorrowFromNearOnesTheLessTheFartherTheyAre) {
-  for (int i = 0; i < 20; ++i) Observe({4, 32}, 0.5);
+  for (int i = 0; i < 20; ++i) Observe({4, 32}, 1.5);
   const double own = FactorOf({4, 32});
   const double next = FactorOf({8, 32});
   const double far = FactorOf({64, 512});
-  EXPECT_LT(own, next);
-  EXPECT_LT(next, far);
-  EXPECT_LT(far, 1);
+  EXPECT_GT(own, next);
+  EXPECT_GT(next, far);
+  EXPECT_GT(far, 1);
 }
 
 TEST_F(CostCorrectionTest, BorrowsTheLargestOfTheNearOnes) {
-  for (int i = 0; i < 20; ++i) Observe({4, 32}, 0.5);
+  for (int i = 0; i < 20; ++i) Observe({4, 32}, 1.1);
   const double of_one = FactorOf({4, 64});
   for (int i = 0; i < 20; ++i) Observe({4, 128}, 1.4);
-  EXPECT_GT(FactorOf({4, 64}), 1);
-  EXPECT_LT(of_one, 1);
+  EXPECT_GT(FactorOf({4, 64}), of_one);
+}
+
+TEST_F(CostCorrectionTest, BandsThatWereNotSeenGetNoDiscount) {
+  for (int i = 0; i < 20; ++i) Observe({4, 32}, 0.5);
+  EXPECT_EQ(FactorOf({8, 32}), 1);
 }
 
 TEST_F(CostCorrectionTest, OtherWaysOfFoldingAreLearnedApart) {
   for (int i = 0; i < 20; ++i) Observe({4, 32}, 0.5);
-  EXPECT_GT(FactorOf({4, 32}, {.layer_metrics = true}), 0.55);
-  EXPECT_GT(FactorOf({4, 32}, {.uniform_rollout = true}), 0.55);
+  EXPECT_EQ(FactorOf({4, 32}, {.layer_metrics = true}), 1);
+  EXPECT_EQ(FactorOf({4, 32}, {.uniform_rollout = true}), 1);
 }
 
 TEST_F(CostCorrectionTest, LearnsNothingWhereTheEndExplainsThePeak) {

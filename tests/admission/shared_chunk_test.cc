@@ -22,8 +22,8 @@ PlanRequest Request(std::vector<int64_t> lengths) {
   return request;
 }
 
-PeakParts PeakOf(const PlanRequest& request, int64_t sequences, int64_t length) {
-  return PredictPeak(request.cost, {sequences, length}, request.output);
+PeakParts PeakOf(const PlanRequest& request, const ChunkShape& shape) {
+  return PredictPeak(request.cost, shape, request.output);
 }
 
 // A chunk that bounds nothing but lengths.
@@ -48,7 +48,7 @@ TEST_F(SharedChunkTest, PaddedTokensAreThoseOfTheLongest) { EXPECT_EQ(PaddedToke
 TEST_F(SharedChunkTest, OneRequestCostsWhatItCostsAlone) {
   const PlanRequest request = Request({20, 30});
   const SharedChunk chunk(request, RolloutMethod::kFullMatrix, kManyTokens);
-  const PeakParts alone = PeakOf(request, 2, 30);
+  const PeakParts alone = PeakOf(request, {2, 30, 50, 400 + 900});
   EXPECT_EQ(chunk.size(), 1u);
   EXPECT_EQ(chunk.OwnBytes(0), alone.own_bytes);
   EXPECT_EQ(chunk.EstimateOf(0), alone.total());
@@ -119,9 +119,9 @@ TEST_F(SharedChunkTest, ReservesForWhatEachHasAndForTheChunkAsAWhole) {
   const PlanRequest second = Request({25, 22});
   SharedChunk chunk(first, RolloutMethod::kFullMatrix, kManyTokens);
   ASSERT_TRUE(chunk.TryAdd(second, kAnyBytes));
-  EXPECT_EQ(chunk.OwnBytes(0), PeakOf(first, 1, 20).own_bytes);
-  EXPECT_EQ(chunk.OwnBytes(1), PeakOf(second, 2, 25).own_bytes);
-  const int64_t common = PeakOf(first, 3, 25).common_bytes;
+  EXPECT_EQ(chunk.OwnBytes(0), PeakOf(first, {1, 20}).own_bytes);
+  EXPECT_EQ(chunk.OwnBytes(1), PeakOf(second, {2, 25, 47, 625 + 484}).own_bytes);
+  const int64_t common = PeakOf(first, {3, 25, 67, 400 + 625 + 484}).common_bytes;
   EXPECT_EQ(chunk.BytesToReserve(), ReservedBytes(chunk.OwnBytes(0) + chunk.OwnBytes(1) + common));
 }
 
@@ -130,7 +130,7 @@ TEST_F(SharedChunkTest, EstimatesAreSharesByPaddedTokensAndAddUp) {
   const PlanRequest second = Request({25, 22});
   SharedChunk chunk(first, RolloutMethod::kFullMatrix, kManyTokens);
   ASSERT_TRUE(chunk.TryAdd(second, kAnyBytes));
-  const int64_t common = PeakOf(first, 3, 25).common_bytes;
+  const int64_t common = PeakOf(first, {3, 25, 67, 400 + 625 + 484}).common_bytes;
   EXPECT_EQ(chunk.EstimateOf(0) - chunk.OwnBytes(0), common / 3);
   EXPECT_EQ(chunk.EstimateOf(1) - chunk.OwnBytes(1), common * 2 / 3);
   const int64_t sum = chunk.EstimateOf(0) + chunk.EstimateOf(1);
@@ -143,7 +143,7 @@ TEST_F(SharedChunkTest, TogetherTheyCostLessThanOneByOne) {
   const PlanRequest request = Request({24});
   SharedChunk chunk(request, RolloutMethod::kFullMatrix, kManyTokens);
   for (int i = 1; i < 8; ++i) ASSERT_TRUE(chunk.TryAdd(request, kAnyBytes));
-  EXPECT_LT(chunk.BytesToReserve(), 8 * ReservedBytes(PeakOf(request, 1, 24).total()));
+  EXPECT_LT(chunk.BytesToReserve(), 8 * ReservedBytes(PeakOf(request, {1, 24}).total()));
 }
 
 TEST_F(SharedChunkTest, CountsTheFoldThatIsUsed) {

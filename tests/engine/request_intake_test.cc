@@ -41,13 +41,6 @@ void ExpectInvalid(const absl::Status& status, const std::string& field, const s
   EXPECT_THAT(std::string(status.message()), HasSubstr(sentence));
 }
 
-// Expects a refusal that says `name`.
-void ExpectNotBuilt(const absl::Status& status, const std::string& name) {
-  EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented) << status;
-  EXPECT_EQ(ReasonOf(status), "NOT_IMPLEMENTED");
-  EXPECT_THAT(std::string(status.message()), HasSubstr(name));
-}
-
 TEST(RequestIntakeTest, FillsInEveryDefault) {
   const auto prepared = PrepareRequest(Request(), {}, Model());
   ASSERT_TRUE(prepared.ok()) << prepared.status();

@@ -137,7 +137,7 @@ TEST(TensorRequestTest, PlanCountsByTheAttentionsLength) {
   ASSERT_EQ(plan.cost.ranges.size(), 1);
   EXPECT_EQ(plan.cost.ranges[0].forward.bytes_per_token, 200);
   EXPECT_EQ(plan.cost.ranges[0].forward.bytes_per_cell, 40);
-  EXPECT_EQ(plan.cost.ranges[0].forward.fixed_bytes, 7);
+  EXPECT_EQ(plan.cost.ranges[0].forward.fixed_bytes, 7 + 512);
   EXPECT_EQ(plan.cost.ranges[0].attention.bytes_per_token, 6);
   EXPECT_EQ(plan.cost.ranges[0].attention.bytes_per_position, 8);
   EXPECT_EQ(plan.cost.ranges[0].attention.bytes_per_square, 20);
