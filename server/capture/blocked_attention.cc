@@ -33,6 +33,10 @@ struct Blocks {
   int64_t count = 1;
 
   Blocks(int64_t length, c10::Device device) {
+    if (length == 0) {  // what a stride leaves of a short input
+      count = 0;
+      return;
+    }
     const int64_t available = device.is_cpu() && !at::in_parallel_region() ? at::get_num_threads() : 1;
     const int64_t most = RowsInWork(available) / available;
     threads = std::min(available, DivideUp(length, most));

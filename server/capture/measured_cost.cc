@@ -173,10 +173,12 @@ void AddShorterLengths(int64_t shortest_run, ActivationCost& cost) {
   cost.ranges.insert(cost.ranges.begin(), shorter);
 }
 
-// The batch that a chunk makes of token sequences; tensors are the request's own.
+// The batch that a chunk makes of token sequences, tensors being the request's own, and what the fold keeps
+// of its masks.
 void AddInputs(const ModelDescription& description, ActivationCost& cost) {
-  if (description.takes_tensors()) return;
-  const auto bytes = static_cast<double>(description.inputs.size() * sizeof(int64_t));
+  constexpr double kValidBytes = 5;  // of a padded sequence, for each position whether it counts
+  const double inputs = description.takes_tensors() ? 0 : static_cast<double>(description.inputs.size());
+  const double bytes = inputs * sizeof(int64_t) + (description.has_mask() ? kValidBytes : 0);
   for (RangeCost& range : cost.ranges) {
     for (MomentCost* moment : {&range.forward, &range.attention}) moment->bytes_per_token += bytes;
   }
@@ -187,8 +189,10 @@ void AddInputs(const ModelDescription& description, ActivationCost& cost) {
 absl::StatusOr<ActivationCost> MeasureActivationCost(const ModelRunner& runner, int64_t shortest_length) {
   const ModelDescription& description = runner.description();
   if (!HasFreeLength(description.inputs)) {
-    return FitActivationCostOfFixedSize([&](int64_t batch) { return RunOnce(runner, batch, 1); },
-                                        description.LongestLength(1));
+    auto fixed = FitActivationCostOfFixedSize([&](int64_t batch) { return RunOnce(runner, batch, 1); },
+                                              description.LongestLength(1));
+    if (fixed.ok()) AddInputs(description, *fixed);
+    return fixed;
   }
   const auto run = [&](int64_t batch, int64_t length) { return RunOnce(runner, batch, length); };
   auto cost =
