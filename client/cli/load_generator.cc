@@ -40,7 +40,8 @@ class Generator {
     std::unique_lock lock(mutex_);
     while (!changed_.wait_for(lock, std::chrono::hours(1), [this] { return running_ == 0; })) {
     }
-    report_.seconds = absl::ToDoubleSeconds(std::max(last_end_, end_) - measure_from_);
+    report_.seconds = absl::ToDoubleSeconds(plan_.duration);
+    report_.all_seconds = absl::ToDoubleSeconds(std::max(last_end_, end_) - measure_from_);
     return report_;
   }
 
@@ -121,7 +122,8 @@ class Generator {
       sample.memory_ratio =
           static_cast<double>(pending.measured_bytes) / static_cast<double>(pending.estimated_bytes);
     }
-    if (pending.due < measure_from_) return;
+    sample.due_in_time = pending.due >= measure_from_;
+    sample.ended_in_time = now >= measure_from_ && now < end_;
     const std::lock_guard lock(mutex_);
     last_end_ = std::max(last_end_, now);
     report_.Add(sample);

@@ -48,8 +48,8 @@ std::string ShapesTable(const LoadReport& report, int width) {
                {"p99"}});
   const auto row = [&](const std::string& name, const LoadTotals& totals) {
     table.AddRow({name, absl::StrCat(totals.requests), absl::StrCat(totals.succeeded),
-                  absl::StrFormat("%.1f", PerSecond(totals.succeeded, report.seconds)),
-                  absl::StrFormat("%.1f", PerSecond(totals.sequences, report.seconds)),
+                  absl::StrFormat("%.1f", PerSecond(totals.ended_requests, report.seconds)),
+                  absl::StrFormat("%.1f", PerSecond(totals.ended_sequences, report.seconds)),
                   Seconds(totals.latency, 0.5), Seconds(totals.latency, 0.9), Seconds(totals.latency, 0.95),
                   Seconds(totals.latency, 0.99), Seconds(totals.latency, 1), Seconds(totals.first_event, 0.5),
                   Seconds(totals.first_event, 0.99)});
@@ -97,8 +97,8 @@ Json Object(const LoadTotals& totals, double seconds) {
   return {{"requests", totals.requests},
           {"succeeded", totals.succeeded},
           {"sequences", totals.sequences},
-          {"requests_per_second", PerSecond(totals.succeeded, seconds)},
-          {"sequences_per_second", PerSecond(totals.sequences, seconds)},
+          {"requests_per_second", PerSecond(totals.ended_requests, seconds)},
+          {"sequences_per_second", PerSecond(totals.ended_sequences, seconds)},
           {"received_bytes", totals.received_bytes},
           {"latency_seconds", Quantiles(totals.latency)},
           {"latency_histogram", buckets},
@@ -110,6 +110,11 @@ Json Object(const LoadTotals& totals, double seconds) {
 }  // namespace
 
 void LoadTotals::Add(const LoadSample& sample) {
+  if (sample.ended_in_time && sample.status.ok()) {
+    ++ended_requests;
+    ended_sequences += sample.sequences;
+  }
+  if (!sample.due_in_time) return;
   ++requests;
   ++outcomes[OutcomeOf(sample.status)];
   received_bytes += sample.received_bytes;
@@ -137,16 +142,15 @@ std::optional<double> QuantileOf(std::vector<double> values, double q) {
 
 std::string LoadText(const LoadReport& report, int width) {
   const LoadTotals& all = report.all;
-  std::string text = absl::StrFormat("%s; %s loop; %s\n\n", Printable(report.model), report.loop,
-                                     FormatSeconds(report.seconds));
+  std::string text =
+      absl::StrFormat("%s; %s loop; %s measured, last request after %s\n\n", Printable(report.model),
+                      report.loop, FormatSeconds(report.seconds), FormatSeconds(report.all_seconds));
   absl::StrAppend(&text, ShapesTable(report, width));
   if (all.latency.count() > 0) absl::StrAppend(&text, "\nLatency\n", HistogramText(all.latency));
   absl::StrAppend(&text, "\nOutcomes\n");
   for (const auto& [outcome, count] : all.outcomes)
     absl::StrAppend(&text, "  ", Printable(outcome), ": ", count, "\n");
-  absl::StrAppend(&text, "Received  ", FormatBytes(all.received_bytes), ", ",
-                  FormatBytes(static_cast<int64_t>(PerSecond(all.received_bytes, report.seconds))),
-                  " a second\n");
+  absl::StrAppend(&text, "Received  ", FormatBytes(all.received_bytes), "\n");
   if (!all.memory_ratios.empty()) {
     absl::StrAppendFormat(&text, "Memory    measured / estimated peak: p50 %.2f, p99 %.2f, max %.2f\n",
                           *QuantileOf(all.memory_ratios, 0.5), *QuantileOf(all.memory_ratios, 0.99),
@@ -156,7 +160,10 @@ std::string LoadText(const LoadReport& report, int width) {
 }
 
 std::string LoadJson(const LoadReport& report) {
-  Json json = {{"model", report.model}, {"loop", report.loop}, {"seconds", report.seconds}};
+  Json json = {{"model", report.model},
+               {"loop", report.loop},
+               {"seconds", report.seconds},
+               {"all_seconds", report.all_seconds}};
   json.update(Object(report.all, report.seconds));
   Json shapes = Json::object();
   for (const auto& [name, totals] : report.shapes) shapes[name] = Object(totals, report.seconds);

@@ -26,10 +26,15 @@ struct LoadSample {
   absl::Status status;
   int64_t received_bytes = 0;
   std::optional<double> memory_ratio;  // measured peak / estimated peak
+  bool due_in_time = true;             // in the measured time, and not in the warm-up
+  bool ended_in_time = true;           // the same of its end
 };
 
-// Sums over samples. Latencies, sequences and ratios are of those that succeeded.
+// Sums over samples: throughput of those that ended in the measured time, all else of those that were due in
+// it. Latencies, sequences and ratios are of those that succeeded.
 struct LoadTotals {
+  int64_t ended_requests = 0;  // in the measured time, and succeeded
+  int64_t ended_sequences = 0;
   int64_t requests = 0;
   int64_t succeeded = 0;
   int64_t sequences = 0;
@@ -44,8 +49,9 @@ struct LoadTotals {
 
 struct LoadReport {
   std::string model;
-  std::string loop;    // `closed, 8 clients` or `open, 50/s`
-  double seconds = 0;  // from the end of the warm-up to the end of the last request
+  std::string loop;        // `closed, 8 clients` or `open, 50/s`
+  double seconds = 0;      // measured
+  double all_seconds = 0;  // from the end of the warm-up to the end of the last request
   LoadTotals all;
   std::vector<std::pair<std::string, LoadTotals>> shapes;  // by name
   absl::Status first_error;

@@ -55,7 +55,7 @@ absl::Status Run(const RolloutFlags& flags, const CommonFlags& common) {
   Reply reply;
   Progress progress(ProgressStyle(flags.result.progress), std::cerr);
   absl::Status collected;
-  const absl::Status status = (*client)->Rollout(
+  absl::Status status = (*client)->Rollout(
       request, [&files](int32_t layer) { return files->Layer(layer); },
       [&](const Event& event) {
         progress.Show(event);

@@ -175,12 +175,11 @@ class GrpcClient : public Client {
     Prepare(context);
     const auto stream = attribution_->Rollout(&context);
     bool complete = false;
-    const absl::Status sent =
-        client::SendRollout(*stream, context, request, next_layer, [&](const Event& event) {
-          complete = std::holds_alternative<AttributionResult>(event);
-          if (on_event) on_event(event);
-        });
-    const absl::Status status = ToStatus(stream->Finish());
+    absl::Status sent = client::SendRollout(*stream, context, request, next_layer, [&](const Event& event) {
+      complete = std::holds_alternative<AttributionResult>(event);
+      if (on_event) on_event(event);
+    });
+    absl::Status status = ToStatus(stream->Finish());
     if (!sent.ok()) return sent;
     if (!status.ok()) return status;
     return complete ? absl::OkStatus() : NoResult();

@@ -90,7 +90,10 @@ absl::Status SendRollout(RolloutStream& stream, grpc::ClientContext& context, co
   bool writable = stream.Write(header);
   std::thread reader([&] {
     v1::RolloutResponse message;
-    while (stream.Read(&message)) queue.Push(std::move(message));
+    while (stream.Read(&message)) {
+      queue.Push(std::move(message));
+      message.Clear();
+    }
     queue.End();
   });
   const auto tell = [&on_event](std::optional<v1::RolloutResponse> message) {

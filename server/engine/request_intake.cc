@@ -189,7 +189,7 @@ absl::StatusOr<PreparedRequest> PrepareRequest(AttributionRequest request, const
       std::move(model), {}, *std::move(options), std::move(request.output), *std::move(layers)};
   if (absl::Status status = TakeInput(std::move(request.input), limits, prepared); !status.ok())
     return status;
-  const absl::Status rows = TakeRowIndices(
+  absl::Status rows = TakeRowIndices(
       prepared.num_sequences(), [&prepared](int64_t b) { return prepared.LengthOf(b); },
       [&prepared](int64_t b) -> const std::vector<int32_t>& { return prepared.MaskOf(b); },
       prepared.output.rows.indices);

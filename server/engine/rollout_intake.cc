@@ -109,7 +109,7 @@ absl::StatusOr<PreparedRollout> PrepareRollout(RolloutRequest request, const Req
     options->chunk_policy = limits.default_chunk_policy;
   if (absl::Status status = CheckOutput(request.output); !status.ok()) return status;
   PreparedRollout prepared{std::move(request.header), *std::move(options), std::move(request.output)};
-  const absl::Status rows = TakeRowIndices(
+  absl::Status rows = TakeRowIndices(
       prepared.header.batch, [&prepared](int64_t) { return prepared.header.length; },
       [&prepared](int64_t b) -> const std::vector<int32_t>& { return prepared.MaskOf(b); },
       prepared.output.rows.indices);

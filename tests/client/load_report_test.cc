@@ -52,6 +52,23 @@ TEST(LoadReportTest, FailuresCountButDoNotMeasure) {
   EXPECT_EQ(report.first_error.message(), "Queue is full.");
 }
 
+TEST(LoadReportTest, ThroughputIsOfWhatEndedInTimeAndLatencyOfWhatWasDue) {
+  LoadReport report;
+  report.seconds = 2;
+  report.shapes = {{"1x16", {}}};
+  LoadSample from_warm_up = Sample(0, 50);
+  from_warm_up.due_in_time = false;
+  report.Add(from_warm_up);
+  LoadSample late = Sample(0, 1);
+  late.ended_in_time = false;
+  report.Add(late);
+  EXPECT_EQ(report.all.ended_requests, 1);
+  EXPECT_EQ(report.all.ended_sequences, 2);
+  EXPECT_EQ(report.all.requests, 1);
+  EXPECT_EQ(report.all.latency.max(), 1);
+  EXPECT_EQ(nlohmann::json::parse(LoadJson(report))["requests_per_second"], 0.5);
+}
+
 TEST(LoadReportTest, QuantilesAreValuesThatCame) {
   EXPECT_EQ(QuantileOf({}, 0.5), std::nullopt);
   EXPECT_EQ(QuantileOf({3, 1, 2, 4}, 0.5), 2);
