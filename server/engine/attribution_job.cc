@@ -117,6 +117,7 @@ absl::StatusOr<int64_t> AttributionJob::OnFolded(ChunkFold& fold, memory::Alloca
   int64_t told_bytes = 0;
   const auto tell = [&](Event event, int64_t bytes) {
     told_bytes += bytes;
+    told_output_ = true;
     counter.AddExternal(bytes);
     Tell(std::move(event), bytes);
   };
@@ -144,7 +145,7 @@ AttributionJob::NextStep AttributionJob::StepAfter(const ChunkOutcome& outcome) 
   if (outcome.status.ok())
     return next_chunk_ + 1 < grant_->plan.chunks.size() ? NextStep::kNextChunk : NextStep::kFinish;
   if (outcome.try_alone) return NextStep::kAlone;
-  const bool can_halve = chunk().num_sequences > 1;
+  const bool can_halve = chunk().num_sequences > 1 && !told_output_;
   return memory::IsOutOfMemory(outcome.status) && can_halve ? NextStep::kSmallerChunks : NextStep::kFinish;
 }
 
@@ -160,6 +161,7 @@ void AttributionJob::AfterChunk(const ChunkOutcome& outcome) {
   layers_.clear();
   sequences_.clear();
   valid_positions_.clear();
+  told_output_ = false;
   if (memory::IsOutOfMemory(outcome.status) && step != NextStep::kFinish) ++oom_retries_;
   switch (step) {
     case NextStep::kNextChunk:

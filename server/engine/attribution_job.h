@@ -146,6 +146,7 @@ class AttributionJob final : public AttributionCall,
   std::vector<LayerOfChunk> layers_;
   std::vector<SequenceGroup> sequences_;
   std::vector<int64_t> valid_positions_;  // of each sequence
+  bool told_output_ = false;              // what cannot be taken back
 };
 
 }  // namespace attribution::engine
