@@ -6,8 +6,8 @@
 //
 //   kHeadroom · (the largest ratio of the last 32 to 64 observations)
 //
-// and where that is lower than what the band had before it was seen, it comes down to it by three quarters of
-// the way each time.
+// and where that is lower than what the band had before it was seen, it comes down to it by three tenths of
+// the way each time, so that a discount is given for many measurements alone.
 #include "server/admission/cost_correction.h"
 
 #include <algorithm>
@@ -19,8 +19,8 @@
 namespace attribution::admission {
 namespace {
 
-constexpr double kHeadroom = 1.02;
-constexpr double kKept = 0.25;           // of what a factor is too large, for each observation
+constexpr double kHeadroom = 1.06;       // shapes of one band differ
+constexpr double kKept = 0.7;            // of what a factor is too large, for each observation
 constexpr int32_t kWindow = 32;          // observations
 constexpr double kBorrowed = 0.9;        // of a near band's correction, for each band between
 constexpr int32_t kOtherFolding = 2;     // bands away

@@ -11,6 +11,8 @@ namespace {
 
 // Numbers and short vectors of a pass that were not there at load, each rounded up to 64 bytes.
 constexpr double kSmallBlocksBytes = 512;
+// Other shapes than those of the load may take a little more; what is learned of them takes its place.
+constexpr double kUnseen = 1.03;
 
 int64_t RowsOf(const RowSelection& selection) {
   switch (selection.kind) {
@@ -59,12 +61,12 @@ void CountByAttentionLength(const TensorInputs& tensors, const capture::ModelDes
 }
 
 admission::MomentCost CostOf(const capture::MomentCost& moment) {
-  return {.bytes_per_token = moment.bytes_per_token,
-          .bytes_per_cell = moment.bytes_per_cell,
-          .bytes_per_sequence = moment.bytes_per_sequence,
-          .bytes_per_position = moment.bytes_per_position,
-          .bytes_per_square = moment.bytes_per_square,
-          .fixed_bytes = moment.fixed_bytes + kSmallBlocksBytes};
+  return {.bytes_per_token = kUnseen * moment.bytes_per_token,
+          .bytes_per_cell = kUnseen * moment.bytes_per_cell,
+          .bytes_per_sequence = kUnseen * moment.bytes_per_sequence,
+          .bytes_per_position = kUnseen * moment.bytes_per_position,
+          .bytes_per_square = kUnseen * moment.bytes_per_square,
+          .fixed_bytes = kUnseen * moment.fixed_bytes + kSmallBlocksBytes};
 }
 
 }  // namespace

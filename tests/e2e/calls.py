@@ -101,6 +101,12 @@ def token_batch(
     )
 
 
+def assert_within_reservation(reply: Attribution) -> None:
+    """What was measured is within what is reserved for the estimate; a new shape may be a little above the latter."""
+    estimated = reply.admitted.estimated_peak_bytes
+    assert 0 < reply.result.measured_peak_bytes <= estimated + estimated // 16 + (256 << 10)
+
+
 def request(model: str, sequences: Any = None, masks: Any = None, **fields: Any) -> Any:
     """An AttributeRequest over token ids; `fields` are further fields of the message."""
     if sequences is not None:

@@ -21,7 +21,7 @@ def test_corrected_rollout(server, model, correction, chunk_size):
     options = {"causal_correction": CORRECTIONS[correction], "max_chunk_size": chunk_size}
     message = calls.request(model, IDS, MASKS, options=options, output={"rollout_matrix": True})
     reply = calls.attribute(server, message)
-    assert reply.result.measured_peak_bytes <= reply.admitted.estimated_peak_bytes
+    calls.assert_within_reservation(reply)
     entropies, largest = [], []
     for number, sequence in enumerate(oracle(model)):
         expected = rollout_oracle.corrected_rollout(sequence, correction)

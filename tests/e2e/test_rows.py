@@ -42,7 +42,7 @@ def attribute(server, model, selection, options=None, output=None) -> calls.Attr
     """Asks for chosen rows and nothing that needs the matrix, unless `output` does."""
     wanted = {"rollout_matrix": True, "skip_rollout_metrics": True, "rows": selection} | (output or {})
     reply = calls.attribute(server, calls.request(model, IDS, MASKS, options=options or {}, output=wanted))
-    assert reply.result.measured_peak_bytes <= reply.admitted.estimated_peak_bytes
+    calls.assert_within_reservation(reply)
     return reply
 
 
@@ -149,5 +149,5 @@ def test_planner_takes_the_matrix_where_nearly_every_row_is_wanted(server):
         wanted = output | {"rows": selection}
         reply = calls.attribute(server, calls.request("minilm-sdpa", [ids], output=wanted))
         assert reply.admitted.rollout_method == method
-        assert reply.result.measured_peak_bytes <= reply.admitted.estimated_peak_bytes
+        calls.assert_within_reservation(reply)
         assert_rows(reply, 0, expected, numbers)

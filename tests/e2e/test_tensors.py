@@ -91,7 +91,7 @@ def test_vit_equals_hugging_face(tensor_server, attention, preset):
         assert getattr(reply.result.metrics, name) == pytest.approx(whole[name], abs=1e-5), name
     assert reply.result.metrics.seq_length == tensor_models.VIT_POSITIONS
     assert not reply.admitted.tokens
-    assert reply.result.measured_peak_bytes <= reply.admitted.estimated_peak_bytes
+    calls.assert_within_reservation(reply)
 
 
 @pytest.mark.parametrize("length", [3, 8, 21, 64])
@@ -113,7 +113,7 @@ def test_a_free_dimension_with_a_mask(tensor_server, length):
     for number in range(3):
         matrix = rollout_oracle.rollout(expected(layers, number, mask[number]))
         np.testing.assert_allclose(reply.matrix(number), matrix, **TOLERANCE)
-    assert reply.result.measured_peak_bytes <= reply.admitted.estimated_peak_bytes
+    calls.assert_within_reservation(reply)
 
 
 @pytest.mark.parametrize("length", [1, 2, 7, 30, 63])
@@ -127,7 +127,7 @@ def test_attention_behind_a_stride(tensor_server, length):
     for number in range(2):
         matrix = rollout_oracle.rollout(expected(layers, number))
         np.testing.assert_allclose(reply.matrix(number), matrix, **TOLERANCE)
-    assert reply.result.measured_peak_bytes <= reply.admitted.estimated_peak_bytes
+    calls.assert_within_reservation(reply)
 
 
 def test_layers_of_two_lengths_are_refused_unless_one_is_chosen(tensor_server):
@@ -151,7 +151,7 @@ def test_layers_of_two_lengths_are_refused_unless_one_is_chosen(tensor_server):
             ),
         )
         np.testing.assert_allclose(reply.matrix(1), rollout_oracle.rollout(expected([layer], 1)), **TOLERANCE)
-        assert reply.result.measured_peak_bytes <= reply.admitted.estimated_peak_bytes
+        calls.assert_within_reservation(reply)
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 5])
@@ -180,7 +180,7 @@ def test_chunks_change_no_number(tensor_server, chunk):
 @pytest.mark.parametrize("model", ["vit-sdpa", "vit-eager"])
 def test_memory_of_many_images_is_foreseen(tensor_server, model, batch):
     reply = calls.attribute(tensor_server, request(model, named("pixel_values", pixels(batch))))
-    assert reply.result.measured_peak_bytes <= reply.admitted.estimated_peak_bytes
+    calls.assert_within_reservation(reply)
     assert reply.admitted.estimated_peak_bytes < 4 * reply.result.measured_peak_bytes
 
 
@@ -192,7 +192,7 @@ def test_memory_of_free_lengths_is_foreseen(tensor_server, model, length, batch)
     if model == "features":
         tensors.append(named("attention_mask", np.ones((batch, length), dtype=np.int64)))
     reply = calls.attribute(tensor_server, request(model, *tensors))
-    assert reply.result.measured_peak_bytes <= reply.admitted.estimated_peak_bytes
+    calls.assert_within_reservation(reply)
 
 
 @pytest.mark.parametrize("dtype", [np.int64, np.int32])

@@ -135,12 +135,12 @@ TEST(TensorRequestTest, PlanCountsByTheAttentionsLength) {
   const admission::PlanRequest plan = MakePlanRequest(*half, 128);
   EXPECT_THAT(plan.lengths, ElementsAre(2, 2));
   ASSERT_EQ(plan.cost.ranges.size(), 1);
-  EXPECT_EQ(plan.cost.ranges[0].forward.bytes_per_token, 200);
-  EXPECT_EQ(plan.cost.ranges[0].forward.bytes_per_cell, 40);
-  EXPECT_EQ(plan.cost.ranges[0].forward.fixed_bytes, 7 + 512);
-  EXPECT_EQ(plan.cost.ranges[0].attention.bytes_per_token, 6);
-  EXPECT_EQ(plan.cost.ranges[0].attention.bytes_per_position, 8);
-  EXPECT_EQ(plan.cost.ranges[0].attention.bytes_per_square, 20);
+  EXPECT_DOUBLE_EQ(plan.cost.ranges[0].forward.bytes_per_token, 1.03 * 200);
+  EXPECT_DOUBLE_EQ(plan.cost.ranges[0].forward.bytes_per_cell, 1.03 * 40);
+  EXPECT_DOUBLE_EQ(plan.cost.ranges[0].forward.fixed_bytes, 1.03 * 7 + 512);
+  EXPECT_DOUBLE_EQ(plan.cost.ranges[0].attention.bytes_per_token, 1.03 * 6);
+  EXPECT_DOUBLE_EQ(plan.cost.ranges[0].attention.bytes_per_position, 1.03 * 8);
+  EXPECT_DOUBLE_EQ(plan.cost.ranges[0].attention.bytes_per_square, 1.03 * 20);
 }
 
 TEST(TensorRequestTest, FixedSizesTellNoLength) {
