@@ -19,6 +19,7 @@
 #include "grpc/support/log.h"
 #include "server/config.h"
 #include "server/engine/engine_factory.h"
+#include "server/memory/bound_caches.h"
 #include "server/rpc/server.h"
 #include "server/telemetry/logging.h"
 #include "server/telemetry/metrics.h"
@@ -149,6 +150,7 @@ int Main(const std::vector<std::string>& arguments) {
   const sigset_t signals = StopSignals();
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
+  memory::BoundCaches();
 #ifdef ATTRIBUTION_ALLOCATOR
   // TBB, which the tokenizer uses, else loads libraries with RTLD_DEEPBIND: they would free with the C
   // library what the allocator of this process has given out.

@@ -8,10 +8,10 @@
 #include "server/admission/admission_controller.h"
 
 #include <limits>
-#include <queue>
 #include <utility>
 
 #include "server/admission/admission_errors.h"
+#include "server/admission/expected_wait.h"
 #include "server/admission/shared_chunk.h"
 
 namespace attribution::admission {
@@ -31,23 +31,6 @@ int64_t ExpectedChunks(const PlanRequest& request, int64_t budget_bytes) {
 }
 
 }  // namespace
-
-Turn::Turn(Turn&& other) noexcept
-    : controller_(std::exchange(other.controller_, nullptr)), number_(other.number_) {}
-
-Turn& Turn::operator=(Turn&& other) noexcept {
-  Turn taken(std::move(other));  // first, so that moving to itself changes nothing
-  End();
-  controller_ = std::exchange(taken.controller_, nullptr);
-  number_ = taken.number_;
-  return *this;
-}
-
-void Turn::End() {
-  if (AdmissionController* const controller = std::exchange(controller_, nullptr)) {
-    controller->EndTurn(number_);
-  }
-}
 
 AdmissionController::AdmissionController(MemoryBudget& budget, AdmissionLimits limits,
                                          std::function<absl::Time()> clock, AdmissionListener& listener)
@@ -162,7 +145,7 @@ absl::Status AdmissionController::RefuseToQueue(const Key& key, const Waiting& w
     listener_.OnDecision("refused", "queue_bytes_full");
     return QueueBytesFull(bytes, waiting_bytes_ - bytes, limits_.queue_bytes);
   }
-  return RefuseLate(waiting, ExpectedWait(key));
+  return RefuseLate(waiting, WaitBefore(key));
 }
 
 absl::Status AdmissionController::RefuseLate(const Waiting& waiting, absl::Duration wait) const {
@@ -173,14 +156,11 @@ absl::Status AdmissionController::RefuseLate(const Waiting& waiting, absl::Durat
 }
 
 void AdmissionController::EndTurn(int64_t number) {
-  Calls calls;
   {
     const std::scoped_lock lock(mutex_);
     running_.erase(number);
-    Advance(calls);
-    TellDepth();
   }
-  Make(std::move(calls));
+  AdvanceAndCall();
 }
 
 void AdmissionController::Cancel(Ticket ticket, const absl::Status& reason) {
@@ -199,8 +179,6 @@ void AdmissionController::Cancel(Ticket ticket, const absl::Status& reason) {
   }
   Make(std::move(calls));
 }
-
-void AdmissionController::Expire() { AdvanceAndCall(); }
 
 void AdmissionController::AdvanceAndCall() {
   Calls calls;
@@ -230,7 +208,7 @@ void AdmissionController::DropExpired(Calls& calls) {
       const absl::Duration left = waiting.request.deadline - now;
       const absl::Duration run = absl::Seconds(waiting.request.expected_seconds);
       Drop(entry,
-           left > absl::ZeroDuration() ? DeadlineTooNear(left, ExpectedWait(entry->first), run)
+           left > absl::ZeroDuration() ? DeadlineTooNear(left, WaitBefore(entry->first), run)
                                        : DeadlinePassed(waited),
            calls);
     }
@@ -336,7 +314,7 @@ void AdmissionController::AdmitCompany(const AdmissionRequest& leader, Grant& gr
 std::shared_ptr<Start> AdmissionController::MakeStart(absl::Duration expected) {
   running_[++last_turn_] = clock_() + expected;
   auto start = std::make_shared<Start>();
-  start->turn = Turn(this, last_turn_);
+  start->turn = Turn([this, number = last_turn_] { EndTurn(number); });
   return start;
 }
 
@@ -371,20 +349,17 @@ bool AdmissionController::HasFreeWorker() const {
 
 // Whoever is next takes the worker that is free first. Requests of several chunks are counted with the one
 // that comes next: the others wait for their turn behind `key`.
-absl::Duration AdmissionController::ExpectedWait(const Key& key) const {
+absl::Duration AdmissionController::WaitBefore(const Key& key) const {
   const absl::Time now = clock_();
-  std::priority_queue<absl::Duration, std::vector<absl::Duration>, std::greater<>> free_after;
-  for (const auto& [number, end] : running_) free_after.push(std::max(end - now, absl::ZeroDuration()));
-  for (int64_t i = free_after.size(); i < limits_.workers; ++i) free_after.push(absl::ZeroDuration());
-  for (auto ahead = queue_.begin(); ahead != queue_.end() && ahead->first < key; ++ahead) {
-    const absl::Duration start = free_after.top();
-    free_after.pop();
-    free_after.push(start + ahead->second.turn);
-  }
-  return free_after.top();
+  std::vector<absl::Duration> busy_for;
+  busy_for.reserve(running_.size());
+  for (const auto& [number, end] : running_) busy_for.push_back(end - now);
+  std::vector<absl::Duration> ahead;
+  for (auto entry = queue_.begin(); entry != queue_.end() && entry->first < key; ++entry)
+    ahead.push_back(entry->second.turn);
+  return ExpectedWait(busy_for, ahead, limits_.workers);
 }
 
-// While a worker is free, whoever waits does so for memory, or behind one that may not be overtaken again.
 AdmissionController::Outlook AdmissionController::OutlookOf(const PlanRequest& plan, int32_t priority) const {
   const int64_t smallest_bytes = ReservedBytes(SmallestPlan(plan).estimated_peak_bytes);
   const std::scoped_lock lock(mutex_);
@@ -395,7 +370,7 @@ AdmissionController::Outlook AdmissionController::OutlookOf(const PlanRequest& p
   if (!draining_ && HasFreeWorker() && is_passable && smallest_bytes <= budget_.free_bytes()) {
     return {true, absl::ZeroDuration()};
   }
-  return {false, ExpectedWait(key)};
+  return {false, WaitBefore(key)};
 }
 
 absl::Time AdmissionController::EarliestExpiry() const {
@@ -409,18 +384,9 @@ absl::Time AdmissionController::NextExpiry() const {
   return EarliestExpiry();
 }
 
-void AdmissionController::SetWakeListener(std::function<void()> listener) {
-  wake_listener_ = std::move(listener);
-}
-
 void AdmissionController::Drain() {
   const std::scoped_lock lock(mutex_);
   draining_ = true;
-}
-
-int64_t AdmissionController::queue_depth() const {
-  const std::scoped_lock lock(mutex_);
-  return waiting_requests_;
 }
 
 void AdmissionController::Make(Calls calls) {

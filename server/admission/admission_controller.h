@@ -32,39 +32,9 @@
 #include "absl/time/time.h"
 #include "server/admission/chunk_planner.h"
 #include "server/admission/memory_budget.h"
+#include "server/admission/turn.h"
 
 namespace attribution::admission {
-
-class AdmissionController;
-
-// Leave to use one worker for one chunk. Move-only; one thread at a time. What was moved from, or ended, is
-// no turn.
-class Turn {
- public:
-  Turn() = default;
-  Turn(Turn&& other) noexcept;
-  Turn& operator=(Turn&& other) noexcept;
-  Turn(const Turn&) = delete;
-  Turn& operator=(const Turn&) = delete;
-  ~Turn() { End(); }
-
-  // Gives the worker back: whoever is next is started on this thread.
-  void End();
-
- private:
-  friend class AdmissionController;
-  Turn(AdmissionController* controller, int64_t number) : controller_(controller), number_(number) {}
-
-  AdmissionController* controller_ = nullptr;
-  int64_t number_ = 0;
-};
-
-// The start of one chunk, which all requests that have a part in it hold together.
-struct Start {
-  Turn turn;
-  Reservation common;   // of a chunk of several requests: what none of them holds by itself
-  int32_t members = 1;  // requests that have a part
-};
 
 // Leave to run. The reservation covers ReservedBytes(plan.estimated_peak_bytes); that of a request that
 // shares its chunk covers its own share, of which a part is in `start->common`.
@@ -160,19 +130,22 @@ class AdmissionController {
 
   // Drops the requests whose time has come: queue_timeout, or the last moment from which they could finish
   // before their deadline.
-  void Expire();
+  void Expire() { AdvanceAndCall(); }
 
   // When Expire() has something to do; InfiniteFuture if never.
   absl::Time NextExpiry() const;
 
   // Calls `listener` outside the lock when NextExpiry() became earlier. Null: nobody. REQUIRES: no other
   // thread uses the controller.
-  void SetWakeListener(std::function<void()> listener);
+  void SetWakeListener(std::function<void()> listener) { wake_listener_ = std::move(listener); }
 
   // Refuses new requests from now on. What waits keeps its place and is still admitted.
   void Drain();
 
-  int64_t queue_depth() const;
+  int64_t queue_depth() const {
+    const std::scoped_lock lock(mutex_);
+    return waiting_requests_;
+  }
 
   // Whether a request of this priority and smallest plan would start at once, and how long it may have to
   // wait, by what is expected of those before it.
@@ -183,8 +156,6 @@ class AdmissionController {
   Outlook OutlookOf(const PlanRequest& plan, int32_t priority) const;
 
  private:
-  friend class Turn;
-
   // A request that waits to be admitted, or an admitted one that waits for a turn.
   struct Waiting {
     AdmissionRequest request;    // of an admitted one only deadline, priority and expected_seconds
@@ -242,7 +213,7 @@ class AdmissionController {
   bool HasFreeWorker() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // How long until a worker is free for `key`, if those before it are as fast as expected and memory is not
   // short.
-  absl::Duration ExpectedWait(const Key& key) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Duration WaitBefore(const Key& key) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   MemoryBudget& budget_;
   const AdmissionLimits limits_;

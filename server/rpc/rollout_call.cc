@@ -199,9 +199,9 @@ class Reactor : public EventReactor<grpc::ServerBidiReactor<grpc::ByteBuffer, gr
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* ServeRollout(
     Engine& engine, grpc::CallbackServerContext* context, absl::Duration write_stall_timeout) {
   absl::StatusOr<CallContext> setup = SetUpCall(context);
-  auto* const reactor = new Reactor(
-      engine, context,
-      EventStream::Create(context, write_stall_timeout, setup.ok() ? setup->request_id : ""));
+  auto* const reactor =
+      new Reactor(engine, context,
+                  EventStream::Create(context, write_stall_timeout, setup.ok() ? setup->request_id : ""));
   reactor->Begin(std::move(setup));
   return reactor;
 }

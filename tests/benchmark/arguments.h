@@ -14,7 +14,8 @@
 namespace attribution::benchmark {
 
 struct Arguments {
-  std::string section;     // `forward`, `naive`, `memory`, `growth`, `allocator`, `rows`, `estimate`; or `contender`
+  std::string
+      section;  // `forward`, `naive`, `memory`, `growth`, `allocator`, `rows`, `estimate`; or `contender`
   std::string repository;  // model repository
   std::string model = "minilm";
   std::string plain_repository;  // where the model is whose plain forward stands beside; empty: `repository`
