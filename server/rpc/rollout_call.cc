@@ -16,6 +16,7 @@
 #include "server/rpc/call_setup.h"
 #include "server/rpc/convert_request.h"
 #include "server/rpc/event_stream.h"
+#include "server/rpc/stall_watch.h"
 
 namespace attribution::rpc {
 namespace {
@@ -27,6 +28,15 @@ absl::Status InHeader(absl::Status status) {
   if (!absl::StartsWith(*field, "options.") && !absl::StartsWith(*field, "output.")) return status;
   status.SetPayload(kFieldPayload, absl::Cord(absl::StrCat("header.", *field)));
   return status;
+}
+
+absl::Status SlowSender(absl::Duration timeout) {
+  return WithReason(absl::AbortedError(absl::StrCat(
+                        "The client sent nothing of its attention for too long. The server waits ",
+                        absl::FormatDuration(timeout),
+                        " for each piece and has given the memory of the call back. Have the "
+                        "attention ready before you start a rollout.")),
+                    "SLOW_SENDER");
 }
 
 absl::Status CancelledByClient() {
@@ -66,14 +76,18 @@ class Call : public EventSink, public std::enable_shared_from_this<Call> {
        Reader& reader)
       : engine_(engine), context_(context), stream_(std::move(stream)), reader_(reader) {}
 
-  // Reads the header.
-  void Begin(absl::StatusOr<CallContext> setup) {
+  // Reads the header. A message that does not come within `read_stall_timeout` ends the call.
+  void Begin(absl::StatusOr<CallContext> setup, absl::Duration read_stall_timeout) {
+    reads_ = StallWatch::Create(context_, read_stall_timeout, [weak = weak_from_this()] {
+      if (const std::shared_ptr<Call> alive = weak.lock()) alive->OnReadStall();
+    });
     if (!setup.ok()) return OnDone(setup.status());
     call_context_ = *std::move(setup);
     Read();
   }
 
   void ReadDone(bool ok) {
+    reads_->Ended();
     std::shared_ptr<RolloutCall> call;  // null before the header
     {
       const std::lock_guard lock(mutex_);
@@ -113,6 +127,7 @@ class Call : public EventSink, public std::enable_shared_from_this<Call> {
     {
       const std::lock_guard lock(mutex_);
       ended_ = true;
+      reads_->Ended();
       call.swap(call_);
       if (!status.ok() && !refusal_.ok()) last_word = refusal_;  // the cause of the engine's cancellation
     }
@@ -123,7 +138,9 @@ class Call : public EventSink, public std::enable_shared_from_this<Call> {
   // Reads under the mutex, and so before OnDone() lets go of the reactor.
   void Read() {
     const std::lock_guard lock(mutex_);
-    if (!ended_) reader_.Read(&bytes_);
+    if (ended_) return;
+    reads_->Began();
+    reader_.Read(&bytes_);
   }
 
   absl::Status NoHeader() const {
@@ -150,6 +167,20 @@ class Call : public EventSink, public std::enable_shared_from_this<Call> {
     Read();
   }
 
+  void OnReadStall() {
+    reads_->Ended();  // once is enough
+    std::shared_ptr<RolloutCall> call;
+    {
+      const std::lock_guard lock(mutex_);
+      if (ended_) return;
+      call = call_;
+    }
+    const absl::Status status = SlowSender(reads_->timeout());
+    if (call != nullptr) return Refuse(status, *call);
+    LogRefused(call_context_, status);
+    OnDone(status);
+  }
+
   void EndOfPieces(RolloutCall& call) {
     if (context_->IsCancelled()) return call.Cancel();
     call.End();
@@ -169,7 +200,8 @@ class Call : public EventSink, public std::enable_shared_from_this<Call> {
   const std::shared_ptr<EventStream> stream_;
   Reader& reader_;
   CallContext call_context_;  // until the engine has it
-  grpc::ByteBuffer bytes_;    // of the read in flight, then of ReadDone()
+  std::shared_ptr<StallWatch> reads_;
+  grpc::ByteBuffer bytes_;  // of the read in flight, then of ReadDone()
 
   std::mutex mutex_;
   std::shared_ptr<RolloutCall> call_ ABSL_GUARDED_BY(mutex_);
@@ -185,7 +217,9 @@ class Reactor : public EventReactor<grpc::ServerBidiReactor<grpc::ByteBuffer, gr
   Reactor(Engine& engine, grpc::CallbackServerContext* context, const std::shared_ptr<EventStream>& stream)
       : EventReactor(stream), call_(std::make_shared<Call>(engine, context, stream, *this)) {}
 
-  void Begin(absl::StatusOr<CallContext> setup) { call_->Begin(std::move(setup)); }
+  void Begin(absl::StatusOr<CallContext> setup, absl::Duration read_stall_timeout) {
+    call_->Begin(std::move(setup), read_stall_timeout);
+  }
 
   void Read(grpc::ByteBuffer* message) override { StartRead(message); }
   void OnReadDone(bool ok) override { call_->ReadDone(ok); }
@@ -197,12 +231,11 @@ class Reactor : public EventReactor<grpc::ServerBidiReactor<grpc::ByteBuffer, gr
 }  // namespace
 
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* ServeRollout(
-    Engine& engine, grpc::CallbackServerContext* context, absl::Duration write_stall_timeout) {
+    Engine& engine, grpc::CallbackServerContext* context, absl::Duration stall_timeout) {
   absl::StatusOr<CallContext> setup = SetUpCall(context);
-  auto* const reactor =
-      new Reactor(engine, context,
-                  EventStream::Create(context, write_stall_timeout, setup.ok() ? setup->request_id : ""));
-  reactor->Begin(std::move(setup));
+  auto* const reactor = new Reactor(
+      engine, context, EventStream::Create(context, stall_timeout, setup.ok() ? setup->request_id : ""));
+  reactor->Begin(std::move(setup), stall_timeout);
   return reactor;
 }
 

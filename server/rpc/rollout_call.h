@@ -20,9 +20,11 @@ namespace attribution::rpc {
 inline constexpr size_t kMaxPieceBytes = 1 << 20;
 
 // Returns the reactor of a new call. INVALID_ARGUMENT ends a call whose first message is not a header, or
-// whose later ones are not pieces of at most kMaxPieceBytes. REQUIRES: `engine` outlives the call.
+// whose later ones are not pieces of at most kMaxPieceBytes; ABORTED, SLOW_SENDER, one whose next message
+// does not come within `stall_timeout`, or, SLOW_READER, whose client takes nothing for as long. REQUIRES:
+// `engine` outlives the call.
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* ServeRollout(
-    Engine& engine, grpc::CallbackServerContext* context, absl::Duration write_stall_timeout);
+    Engine& engine, grpc::CallbackServerContext* context, absl::Duration stall_timeout);
 
 }  // namespace attribution::rpc
 

@@ -271,5 +271,38 @@ TEST(RolloutResponseTest, IsTheSameOnTheWireAsAttributeResponse) {
   }
 }
 
+// A client that holds memory and sends nothing is given up.
+TEST_F(RolloutCallTest, ASenderThatStallsIsAborted) {
+  ServerOptions options;
+  options.write_stall_timeout = absl::Milliseconds(20);
+  stream_.reset();
+  StartServer(options);
+  grpc::ClientContext context;
+  auto stream = stub_->Rollout(&context);
+  EXPECT_TRUE(stream->Write(Header()));
+  const std::shared_ptr<FakeRollout> call = engine_.TakeRollout();
+  call->sink->OnEvent(Admitted{}, nullptr);
+  call->WaitUntilCancelled();
+  call->sink->OnDone(absl::CancelledError("stopped"));
+  while (stream->Read(&response_)) {
+  }
+  const grpc::Status status = stream->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::ABORTED);
+  EXPECT_THAT(status.error_details(), HasSubstr("SLOW_SENDER"));
+}
+
+TEST_F(RolloutCallTest, AHeaderThatDoesNotComeIsNotWaitedForForever) {
+  ServerOptions options;
+  options.write_stall_timeout = absl::Milliseconds(20);
+  stream_.reset();
+  StartServer(options);
+  grpc::ClientContext context;
+  auto stream = stub_->Rollout(&context);
+  EXPECT_FALSE(stream->Read(&response_));
+  const grpc::Status status = stream->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::ABORTED);
+  EXPECT_THAT(status.error_details(), HasSubstr("SLOW_SENDER"));
+}
+
 }  // namespace
 }  // namespace attribution::rpc
