@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "server/memory/allocation_counter.h"
+
 namespace attribution::engine {
 
 void ChunkObserver::Add(ChunkFold& fold, int64_t sequences, std::function<absl::Status()> stop_reason) {
@@ -12,6 +14,7 @@ void ChunkObserver::Add(ChunkFold& fold, int64_t sequences, std::function<absl::
 }
 
 bool ChunkObserver::BeginLayer(const capture::LayerShape& shape) {
+  memory::CheckLimit();
   bool wanted = false;
   const bool whole = shape.batch == static_cast<int64_t>(part_of_.size());
   for (Part& part : parts_) {

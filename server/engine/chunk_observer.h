@@ -1,7 +1,8 @@
 // ChunkObserver shows each request of a chunk the attention of its own sequences.
 //
 // One per chunk; lives on the worker that runs it. A request that is cancelled or fails drops out before the
-// next layer, and the others go on; the pass stops when nobody wants more.
+// next layer, and the others go on; the pass stops when nobody wants more. It also stops, as out of memory,
+// where the chunk has taken more than it may on a device whose allocator does not refuse.
 #ifndef SERVER_ENGINE_CHUNK_OBSERVER_H_
 #define SERVER_ENGINE_CHUNK_OBSERVER_H_
 

@@ -77,6 +77,15 @@ class AllocationCounter::Recorder final : public c10::MemoryReportingInfoBase {
                      " bytes more than ", total_.live, ", the limit is ", limit_, ".");
   }
 
+  void CheckLimit() {
+    const std::scoped_lock lock(mutex_);
+    if (total_.peak <= limit_) return;
+    ++failed_;
+    refused_bytes_ = std::max(refused_bytes_, total_.peak);
+    TORCH_CHECK_WITH(OutOfMemoryError, false, "The request took more memory than it may use: ", total_.peak,
+                     " bytes at once, the limit is ", limit_, ".");
+  }
+
   bool exceeded_limit() const {
     const std::scoped_lock lock(mutex_);
     return total_.peak > limit_;
@@ -172,6 +181,10 @@ AttentionScope::~AttentionScope() { --attention_depth; }
 
 void CheckAllocation(int64_t bytes) {
   if (auto* recorder = AllocationCounter::Current()) recorder->Check(bytes);
+}
+
+void CheckLimit() {
+  if (auto* recorder = AllocationCounter::Current()) recorder->CheckLimit();
 }
 
 int64_t FailedAllocations() {

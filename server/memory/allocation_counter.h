@@ -79,6 +79,7 @@ class AllocationCounter {
  private:
   friend class AllocationScope;
   friend void CheckAllocation(int64_t bytes);
+  friend void CheckLimit();
   friend int64_t FailedAllocations();
   class Recorder;
 
@@ -111,6 +112,11 @@ class AttentionScope {
 // Throws c10::OutOfMemoryError, and counts a failed allocation, if `bytes` more would exceed the limit of
 // this thread's counter. Does nothing without a counter.
 void CheckAllocation(int64_t bytes);
+
+// Throws c10::OutOfMemoryError, and counts a failed allocation, if more lived at once than the limit of this
+// thread's counter allows. For devices whose allocator does not refuse: asked between two layers, it ends a
+// request that went beyond its memory. Does nothing without a counter.
+void CheckLimit();
 
 // AllocationCounter::failed_allocations() of this thread's counter; 0 without one.
 int64_t FailedAllocations();

@@ -281,5 +281,46 @@ TEST(AllocationCounterTest, RecentPeakStartsAnewFromWhatLives) {
   EXPECT_EQ(counter.peak_bytes(), 100);
 }
 
+// On a device whose allocator does not refuse, an excess is noticed afterwards.
+TEST(AllocationCounterTest, CheckLimitThrowsAfterAnExcess) {
+  AllocationCounter counter;
+  CheckLimit();  // without a counter, nothing
+  const AllocationScope scope(counter);
+  counter.SetLimit(40 * kKib);
+  const at::Tensor a = Kib(16);
+  CheckLimit();
+  counter.AddExternal(32 * kKib);
+  EXPECT_THROW(CheckLimit(), c10::OutOfMemoryError);
+  EXPECT_EQ(counter.failed_allocations(), 1);
+  EXPECT_EQ(counter.refused_bytes(), 48 * kKib);
+}
+
+TEST(AllocationCounterTest, TellsWhatTheLimitRefused) {
+  AllocationCounter counter;
+  const AllocationScope scope(counter);
+  counter.SetLimit(40 * kKib);
+  const at::Tensor a = Kib(16);
+  EXPECT_EQ(counter.refused_bytes(), 0);
+  EXPECT_THROW(CheckAllocation(32 * kKib), c10::OutOfMemoryError);
+  EXPECT_THROW(CheckAllocation(25 * kKib), c10::OutOfMemoryError);
+  EXPECT_EQ(counter.refused_bytes(), 48 * kKib);
+}
+
+TEST(LedgerTest, AddsUpCountersAndForgetsThemWhenTheyEnd) {
+  Ledger ledger;
+  AllocationCounter first(&ledger);
+  first.AddExternal(10);
+  {
+    AllocationCounter second(&ledger);
+    second.AddExternal(30);
+    first.AddExternal(-5);
+    EXPECT_EQ(ledger.peak_bytes(), 40);
+  }
+  first.AddExternal(20);  // 25: the second is gone
+  EXPECT_EQ(ledger.peak_bytes(), 40);
+  first.AddExternal(20);
+  EXPECT_EQ(ledger.peak_bytes(), 45);
+}
+
 }  // namespace
 }  // namespace attribution::memory
