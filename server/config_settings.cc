@@ -8,6 +8,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "server/config_values.h"
 
@@ -135,16 +136,19 @@ Setting NotBuilt(const char* flag, const char* value, const char* help, const ch
       nullptr};
 }
 
-absl::Status ReadDevice(std::string_view text, ServerConfig* config) {
+bool IsDevice(std::string_view text) {
   int32_t index = 0;
-  if (text.find(',') != std::string_view::npos) {
-    return absl::InvalidArgumentError("Serving from several devices is not built yet. Name one.");
-  }
-  const bool numbered =
-      text.substr(0, 5) == "cuda:" && absl::SimpleAtoi(View(text.substr(5)), &index) && index >= 0;
-  if (text != "auto" && text != "cpu" && text != "cuda" && !numbered) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("\"", View(text), "\" is not a device. Write auto, cpu, cuda or cuda:1."));
+  return text == "cpu" || text == "cuda" ||
+         (text.substr(0, 5) == "cuda:" && absl::SimpleAtoi(View(text.substr(5)), &index) && index >= 0);
+}
+
+absl::Status ReadDevice(std::string_view text, ServerConfig* config) {
+  for (const absl::string_view part : absl::StrSplit(View(text), ',')) {
+    const absl::string_view name = absl::StripAsciiWhitespace(part);
+    if (text == "auto" || IsDevice({name.data(), name.size()})) continue;
+    return absl::InvalidArgumentError(absl::StrCat(
+        "\"", name,
+        "\" is not a device. Write auto, cpu, cuda or cuda:1, or several of these but auto by commas."));
   }
   config->device = std::string(text);
   return absl::OkStatus();
@@ -177,7 +181,7 @@ std::vector<Setting> MakeSettings() {
       Address("metrics-listen", "Address of the Prometheus metrics, plain HTTP.", &C::metrics_listen, false),
       Address("health-listen", "Second address with Health alone, plain text, for probes. Empty: none.",
               &C::health_listen, true),
-      {"device", "DEVICE", "auto, cpu, cuda or cuda:1.", ReadDevice,
+      {"device", "DEVICE", "auto, cpu, cuda or cuda:1; several by commas.", ReadDevice,
        [](const C& config) { return config.device; }},
       Size("memory-budget",
            "Memory of requests, without the models. auto: 80 % of what is free after loading.",

@@ -80,7 +80,7 @@ class RolloutCall : public AttributionCall {
 
 struct EngineOptions {
   std::string model_repository;     // folder of model bundles
-  std::string device = "auto";      // `auto`, `cpu`, `cuda`, `cuda:1`
+  std::string device = "auto";      // `auto`, `cpu`, `cuda`, `cuda:1`; several by commas
   int64_t memory_budget_bytes = 0;  // for requests, without the models; 0: 80 % of what is free after loading
   int32_t workers = 0;              // chunks that run at once; 0: one, which uses the whole CPU quota
   int32_t intra_op_threads = 0;     // of a worker; 0: the CPU quota divided by the workers

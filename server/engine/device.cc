@@ -3,9 +3,12 @@
 #include <ATen/DeviceAccelerator.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
+#include <algorithm>
 #include <exception>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "server/admission/host_resources.h"
 
 namespace attribution::engine {
@@ -29,6 +32,26 @@ absl::StatusOr<c10::Device> ResolveDevice(const std::string& name) {
                                                    " accelerators. Choose another, or auto."));
   }
   return c10::Device(device->type(), index);
+}
+
+absl::StatusOr<std::vector<c10::Device>> ResolveDevices(const std::string& names) {
+  std::vector<c10::Device> devices;
+  const std::vector<std::string> parts = absl::StrSplit(names, ',');
+  for (const std::string& part : parts) {
+    const std::string name(absl::StripAsciiWhitespace(part));
+    if (name == "auto" && parts.size() > 1) {
+      return absl::InvalidArgumentError(absl::StrCat("auto is no device beside others. They are \"", names,
+                                                     "\"; name each, or leave auto alone."));
+    }
+    const absl::StatusOr<c10::Device> device = ResolveDevice(name);
+    if (!device.ok()) return device.status();
+    if (std::find(devices.begin(), devices.end(), *device) != devices.end()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("A device is named twice. They are \"", names, "\"; name each once."));
+    }
+    devices.push_back(*device);
+  }
+  return devices;
 }
 
 int64_t FreeBytes(c10::Device device) {

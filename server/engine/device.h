@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 
@@ -16,6 +17,9 @@ namespace attribution::engine {
 // INVALID_ARGUMENT for a name that is none of those and for a device that this machine or build does not
 // have.
 absl::StatusOr<c10::Device> ResolveDevice(const std::string& name);
+
+// Resolves names separated by commas, each once: `cuda:0,cuda:1`. `auto` stands alone. Errors as above.
+absl::StatusOr<std::vector<c10::Device>> ResolveDevices(const std::string& names);
 
 // Bytes that can be allocated on the device now: of the CPU, what the machine and the cgroup leave.
 int64_t FreeBytes(c10::Device device);

@@ -17,6 +17,7 @@
 #include "server/capture/model_runner.h"
 #include "server/engine/attribution_job.h"
 #include "server/engine/device.h"
+#include "server/engine/device_engines.h"
 #include "server/engine/engine_factory.h"
 #include "server/engine/estimate.h"
 #include "server/engine/guarded.h"
@@ -303,12 +304,17 @@ bool TorchEngine::Drain(absl::Duration grace) {
 
 absl::StatusOr<std::unique_ptr<Engine>> CreateEngine(const EngineOptions& options,
                                                      telemetry::Metrics& metrics) {
-  const auto device = ResolveDevice(options.device);
-  if (!device.ok()) return device.status();
+  const auto devices = ResolveDevices(options.device);
+  if (!devices.ok()) return devices.status();
   memory::InstallRefusingAllocator();
-  auto engine = std::make_unique<TorchEngine>(options, *device, metrics);
-  if (absl::Status status = engine->Start(); !status.ok()) return status;
-  return engine;
+  std::vector<std::unique_ptr<Engine>> engines;
+  for (const c10::Device device : *devices) {
+    auto engine = std::make_unique<TorchEngine>(options, device, metrics);
+    if (absl::Status status = engine->Start(); !status.ok()) return status;
+    engines.push_back(std::move(engine));
+  }
+  if (engines.size() == 1) return std::move(engines.front());
+  return std::make_unique<DeviceEngines>(std::move(engines));
 }
 
 }  // namespace attribution::engine

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <vector>
 
 namespace attribution::engine {
 namespace {
@@ -35,6 +36,13 @@ TEST(DeviceTest, AcceleratorThatIsNotHereIsInvalid) {
 
 TEST(DeviceTest, DeviceWithoutMemoryIsInvalid) {
   EXPECT_EQ(ResolveDevice("meta").status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST(DeviceTest, SeveralDevicesAreNamedOnceEach) {
+  EXPECT_EQ(*ResolveDevices("cpu"), (std::vector<c10::Device>{c10::Device(c10::kCPU)}));
+  EXPECT_THAT(std::string(ResolveDevices("cpu, cpu").status().message()), HasSubstr("named twice"));
+  EXPECT_THAT(std::string(ResolveDevices("auto,cpu").status().message()), HasSubstr("auto"));
+  EXPECT_EQ(ResolveDevices("cpu,").status().code(), absl::StatusCode::kInvalidArgument);
 }
 
 TEST(DeviceTest, CpuHasFreeMemory) { EXPECT_GT(FreeBytes(c10::Device(c10::kCPU)), 0); }
