@@ -18,7 +18,7 @@ namespace {
 template <typename Message>
 auto TakeRequest(const grpc::ByteBuffer* bytes) -> decltype(FromProto(std::declval<Message>())) {
   Message message;
-  const absl::Status parsed = ParseMessage(*bytes, &message);
+  absl::Status parsed = ParseMessage(*bytes, &message);
   const_cast<grpc::ByteBuffer*>(bytes)->Clear();  // gRPC's own object, not const, and not read again
   if (!parsed.ok()) return parsed;
   return FromProto(std::move(message));

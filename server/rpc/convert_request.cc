@@ -266,7 +266,7 @@ absl::StatusOr<AttributionRequest> FromProto(v1::AttributeRequest message) {
 
 absl::StatusOr<AttributionRequest> FromProto(v1::ComputeMetricsRequest message) {
   AttributionRequest request;
-  const absl::Status status = ConvertCommon(message, &request);
+  absl::Status status = ConvertCommon(message, &request);
   if (!status.ok()) return status;
   request.output.skip_rollout_metrics = message.skip_rollout_metrics();
   return request;
