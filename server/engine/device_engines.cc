@@ -71,7 +71,7 @@ void DeviceEngines::Estimate(EstimateRequest request,
   device.engine->Estimate(std::move(request), std::move(done));
 }
 
-ModelInfo DeviceEngines::Merged(ModelInfo info) const {
+ModelInfo DeviceEngines::Merged(const ModelInfo& info) const {
   std::vector<std::string> serving;
   ModelInfo merged = info;
   bool loading = false;
@@ -93,7 +93,7 @@ ModelInfo DeviceEngines::Merged(ModelInfo info) const {
 
 std::vector<ModelInfo> DeviceEngines::ListModels() const {
   std::vector<ModelInfo> models = devices_.front().engine->ListModels();
-  for (ModelInfo& model : models) model = Merged(std::move(model));
+  for (ModelInfo& model : models) model = Merged(model);
   return models;
 }
 
@@ -106,7 +106,7 @@ absl::StatusOr<ModelInfo> DeviceEngines::GetModel(const std::string& name, const
     if (other.ok() && other->state == ModelState::kServing) info = std::move(other);
   }
   if (!info.ok()) return info.status();
-  return Merged(*std::move(info));
+  return Merged(*info);
 }
 
 void DeviceEngines::WatchModels(std::function<void(const ModelInfo&)> listener) {

@@ -47,7 +47,7 @@ class DeviceEngines final : public Engine {
   // The device for a request to this model; an empty name: to none.
   Device& Choose(const std::string& model, const std::string& version);
   // What the devices say of a version together. REQUIRES: the first knows it as `info`.
-  ModelInfo Merged(ModelInfo info) const;
+  ModelInfo Merged(const ModelInfo& info) const;
 
   std::vector<Device> devices_;
 };

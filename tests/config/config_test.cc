@@ -16,7 +16,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-Environment Variables(std::map<std::string, std::string> variables) {
+Environment Variables(const std::map<std::string, std::string>& variables) {
   return [variables](const std::string& name) -> std::optional<std::string> {
     const auto found = variables.find(name);
     if (found == variables.end()) return std::nullopt;
