@@ -18,6 +18,12 @@ using Case = std::tuple<const char*, CausalCorrection, Preset, int32_t>;  // mod
 
 class EngineCorrectionTest : public testing::TestWithParam<Case> {
  protected:
+  static void SetUpTestSuite() { engine_ = new TestEngine({"tiny-bert-sdpa", "tiny-gpt2-sdpa"}); }
+  static void TearDownTestSuite() {
+    delete engine_;
+    engine_ = nullptr;
+  }
+
   EngineCorrectionTest()
       : example_(LoadExample(std::get<0>(GetParam()))), request_(example_.Request(std::get<2>(GetParam()))) {
     request_.options.causal_correction = std::get<1>(GetParam());
@@ -26,8 +32,7 @@ class EngineCorrectionTest : public testing::TestWithParam<Case> {
   }
 
   static TestEngine::Outcome Run(const AttributionRequest& request) {
-    static TestEngine& engine = *new TestEngine({"tiny-bert-sdpa", "tiny-gpt2-sdpa"});
-    TestEngine::Outcome outcome = engine.Run(request);
+    TestEngine::Outcome outcome = engine_->Run(request);
     EXPECT_TRUE(outcome.status.ok()) << outcome.status;
     EXPECT_LE(outcome.result.measured_peak_bytes,
               std::get<Admitted>(outcome.events.at(0)).estimated_peak_bytes);
@@ -39,9 +44,12 @@ class EngineCorrectionTest : public testing::TestWithParam<Case> {
     return oracle::NaiveCorrection(example_.layers, example_.masks, example_.lengths, admitted.options);
   }
 
+  static TestEngine* engine_;
   OracleExample example_;
   AttributionRequest request_;
 };
+
+TestEngine* EngineCorrectionTest::engine_ = nullptr;
 
 TEST_P(EngineCorrectionTest, RowsCellsAndMetricsEqualTheOracle) {
   const TestEngine::Outcome outcome = Run(request_);
