@@ -18,10 +18,10 @@ using Case = std::tuple<const char*, CausalCorrection, Preset, int32_t>;  // mod
 
 class EngineCorrectionTest : public testing::TestWithParam<Case> {
  protected:
-  static void SetUpTestSuite() { engine_ = new TestEngine({"tiny-bert-sdpa", "tiny-gpt2-sdpa"}); }
+  static void SetUpTestSuite() { suite_engine = new TestEngine({"tiny-bert-sdpa", "tiny-gpt2-sdpa"}); }
   static void TearDownTestSuite() {
-    delete engine_;
-    engine_ = nullptr;
+    delete suite_engine;
+    suite_engine = nullptr;
   }
 
   EngineCorrectionTest()
@@ -32,7 +32,7 @@ class EngineCorrectionTest : public testing::TestWithParam<Case> {
   }
 
   static TestEngine::Outcome Run(const AttributionRequest& request) {
-    TestEngine::Outcome outcome = engine_->Run(request);
+    TestEngine::Outcome outcome = suite_engine->Run(request);
     EXPECT_TRUE(outcome.status.ok()) << outcome.status;
     EXPECT_LE(outcome.result.measured_peak_bytes,
               std::get<Admitted>(outcome.events.at(0)).estimated_peak_bytes);
@@ -44,12 +44,12 @@ class EngineCorrectionTest : public testing::TestWithParam<Case> {
     return oracle::NaiveCorrection(example_.layers, example_.masks, example_.lengths, admitted.options);
   }
 
-  static TestEngine* engine_;
+  static TestEngine* suite_engine;
   OracleExample example_;
   AttributionRequest request_;
 };
 
-TestEngine* EngineCorrectionTest::engine_ = nullptr;
+TestEngine* EngineCorrectionTest::suite_engine = nullptr;
 
 TEST_P(EngineCorrectionTest, RowsCellsAndMetricsEqualTheOracle) {
   const TestEngine::Outcome outcome = Run(request_);
