@@ -78,6 +78,12 @@ class RolloutCall : public AttributionCall {
   virtual void End() = 0;
 };
 
+// Whether a device computes: by a small computation on it from time to time.
+struct DeviceState {
+  std::string device;
+  absl::Status status;  // OK: it does
+};
+
 struct EngineOptions {
   std::string model_repository;     // folder of model bundles
   std::string device = "auto";      // `auto`, `cpu`, `cuda`, `cuda:1`; several by commas
@@ -121,6 +127,10 @@ class Engine {
 
   // Calls `listener` for every version now and whenever a state changes, until the engine ends.
   virtual void WatchModels(std::function<void(const ModelInfo&)> listener) = 0;
+
+  // Calls `listener` for every device now and whenever one falls ill or is well again, until the engine ends.
+  // Neither loading nor draining changes what is told.
+  virtual void WatchDevices(std::function<void(const DeviceState&)> listener) = 0;
 
   // Refuses new requests with UNAVAILABLE and returns when the running ones are done or `grace` is over;
   // what is left by then is cancelled. Returns whether everything finished by itself.

@@ -1,10 +1,12 @@
 #include "server/engine/device.h"
 
+#include <ATen/ATen.h>
 #include <ATen/DeviceAccelerator.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <algorithm>
 #include <exception>
+#include <optional>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
@@ -61,6 +63,27 @@ int64_t FreeBytes(c10::Device device) {
 
 void ReturnCaches(c10::Device device) {
   if (!device.is_cpu()) at::accelerator::emptyCache();
+}
+
+absl::Status TestDevice(c10::Device device) {
+  constexpr int64_t kSide = 16;
+  constexpr float kSum = kSide * kSide * (kSide * kSide - 1) / 2;  // of 0, 1, 2, ...: exact in float32
+  const auto ill = [device](const auto& what) {
+    return absl::InternalError(absl::StrCat("The device does not compute. On ", device.str(), ": ", what,
+                                            ". Restart the server; look at the device."));
+  };
+  try {
+    const c10::InferenceMode inference;
+    const at::Tensor numbers = at::arange(kSide * kSide, at::kFloat).view({kSide, kSide}).to(device);
+    const at::Tensor unit = at::eye(kSide, at::kFloat).to(device);
+    const auto sum = at::matmul(numbers, unit).sum().item<float>();
+    if (sum != kSum) return ill(absl::StrCat("a sum that is ", kSum, " came out as ", sum));
+  } catch (const c10::OutOfMemoryError&) {
+  } catch (const std::exception& error) {
+    const std::string text = error.what();
+    return ill(text.substr(0, text.find('\n')));
+  }
+  return absl::OkStatus();
 }
 
 void UseOwnStream(c10::Device device) {

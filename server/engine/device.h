@@ -27,6 +27,10 @@ int64_t FreeBytes(c10::Device device);
 // Gives memory that the device's allocator keeps for later back to the device. Nothing is kept on the CPU.
 void ReturnCaches(c10::Device device);
 
+// Computes a little on the device and looks at the result. INTERNAL, with the device's own words, if it is
+// wrong or does not come. A device whose memory is full is well.
+absl::Status TestDevice(c10::Device device);
+
 // Gives this thread a stream of its own on an accelerator, so that workers do not wait for each other.
 void UseOwnStream(c10::Device device);
 

@@ -124,6 +124,10 @@ void DeviceEngines::WatchModels(std::function<void(const ModelInfo&)> listener) 
   }
 }
 
+void DeviceEngines::WatchDevices(std::function<void(const DeviceState&)> listener) {
+  for (const Device& device : devices_) device.engine->WatchDevices(listener);
+}
+
 bool DeviceEngines::Drain(absl::Duration grace) {
   std::vector<std::thread> threads;
   std::atomic<bool> all = true;

@@ -35,6 +35,8 @@ class DeviceEngines final : public Engine {
   absl::StatusOr<ModelInfo> GetModel(const std::string& name, const std::string& version) const override;
   void WatchModels(std::function<void(const ModelInfo&)> listener) override;
 
+  void WatchDevices(std::function<void(const DeviceState&)> listener) override;
+
   // Drains all at the same time.
   bool Drain(absl::Duration grace) override;
 

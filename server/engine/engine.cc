@@ -18,6 +18,7 @@
 #include "server/engine/attribution_job.h"
 #include "server/engine/device.h"
 #include "server/engine/device_engines.h"
+#include "server/engine/device_health.h"
 #include "server/engine/engine_factory.h"
 #include "server/engine/estimate.h"
 #include "server/engine/guarded.h"
@@ -78,12 +79,16 @@ class TorchEngine final : public Engine {
   void WatchModels(std::function<void(const ModelInfo&)> listener) override {
     models_.Watch(std::move(listener));
   }
+  void WatchDevices(std::function<void(const DeviceState&)> listener) override {
+    device_health_.Watch(std::move(listener));
+  }
   bool Drain(absl::Duration grace) override;
 
  private:
   void OnModelState(const ModelInfo& info);
+  void OnDeviceState(const DeviceState& state);
   void SetBudgetGauge();
-  void ExpireWaiting();
+  void KeepTime();
   void OnJobFinished(const AttributionCall* job);
   // Returns whether no job is left, after `patience` at the latest.
   bool WaitForJobs(absl::Duration patience);
@@ -112,6 +117,8 @@ class TorchEngine final : public Engine {
   // Threads last: they use all of the above, and end first.
   WorkerPool intake_;
   WorkerPool workers_;
+  DeviceHealth device_health_;
+  WorkerPool device_tests_;
   std::thread timer_;
   std::thread loader_;
 };
@@ -172,8 +179,19 @@ TorchEngine::TorchEngine(const EngineOptions& options, c10::Device device, telem
             at::set_num_threads(threads);
             UseOwnStream(device);
           },
-          [this](int32_t busy) { metrics_.Set(MetricId::kWorkersBusy, {device_name_}, busy); }) {
+          [this](int32_t busy) { metrics_.Set(MetricId::kWorkersBusy, {device_name_}, busy); }),
+      device_health_(
+          device_name_, [device] { return TestDevice(device); },
+          [this](std::function<void()> test) { device_tests_.Submit(std::move(test)); }, absl::Now),
+      device_tests_(
+          1,
+          [device] {
+            at::set_num_threads(1);
+            UseOwnStream(device);
+          },
+          nullptr) {
   metrics_.DeclareDevice(device_name_);
+  device_health_.Watch([this](const DeviceState& state) { OnDeviceState(state); });
   metrics_.Set(MetricId::kWorkers, {device_name_}, Workers(options));
   SetBudgetGauge();
   models_.Watch([this](const ModelInfo& info) { OnModelState(info); });
@@ -191,6 +209,11 @@ void TorchEngine::OnModelState(const ModelInfo& info) {
   metrics_.Observe(MetricId::kModelLoadSeconds, {info.name, info.version, device_name_}, info.load_seconds);
   if (options_.memory_budget_bytes == 0) budget_.SetBudget(DefaultBudget(device_));
   SetBudgetGauge();
+}
+
+void TorchEngine::OnDeviceState(const DeviceState& state) {
+  metrics_.Set(MetricId::kDeviceHealthy, {state.device}, state.status.ok() ? 1 : 0);
+  if (!state.status.ok()) telemetry::Log(telemetry::LogLevel::kError, std::string(state.status.message()));
 }
 
 void TorchEngine::SetBudgetGauge() {
@@ -216,18 +239,20 @@ absl::Status TorchEngine::Start() {
     queue_changed_ = true;
     changed_.notify_all();
   });
-  timer_ = std::thread([this] { ExpireWaiting(); });
+  timer_ = std::thread([this] { KeepTime(); });
   loader_ = std::thread([this] { models_.LoadAll(); });
   return absl::OkStatus();
 }
 
-// Ends waiting requests whose time is up.
-void TorchEngine::ExpireWaiting() {
+// Ends waiting requests whose time is up, and has the device tested when that is due.
+void TorchEngine::KeepTime() {
   std::unique_lock lock(mutex_);
   while (!stopping_) {
     lock.unlock();
     admission_.Expire();
-    const absl::Duration pause = std::min(admission_.NextExpiry() - absl::Now(), absl::Hours(1));
+    device_health_.Check();
+    const absl::Time next = std::min(admission_.NextExpiry(), device_health_.NextCheck());
+    const absl::Duration pause = next - absl::Now();
     lock.lock();
     changed_.wait_for(lock, absl::ToChronoNanoseconds(pause), [this] { return stopping_ || queue_changed_; });
     queue_changed_ = false;

@@ -28,6 +28,16 @@ void ModelHealth::OnModel(const ModelInfo& model) {
   Update();
 }
 
+void ModelHealth::OnDevice(const DeviceState& device) {
+  const std::lock_guard lock(mutex_);
+  if (device.status.ok()) {
+    ill_devices_.erase(device.device);
+  } else {
+    ill_devices_.insert(device.device);
+  }
+  statuses_->Set("liveness", ill_devices_.empty());
+}
+
 void ModelHealth::AllKnown() {
   const std::lock_guard lock(mutex_);
   all_known_ = true;

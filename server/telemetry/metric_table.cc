@@ -77,6 +77,8 @@ constexpr MetricDefinition kTable[] = {
      "Time to load a model version, self-check and calibration included."},
     {MetricId::kModelResidentBytes, "attribution_model_resident_bytes", kGauge, kModel, kNoBuckets,
      "Bytes of a resident model's parameters and buffers."},
+    {MetricId::kDeviceHealthy, "attribution_device_healthy", kGauge, kDevice, kNoBuckets,
+     "1 while a small computation on the device, done from time to time, comes out right, else 0."},
     {MetricId::kBuildInfo, "attribution_build_info", kGauge, kBuild, kNoBuckets,
      "1, labelled with versions of the running program."},
     {MetricId::kRolloutEntropy, "attribution_rollout_entropy", kHistogram, kModel, kNats,

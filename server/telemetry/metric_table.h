@@ -39,6 +39,7 @@ enum class MetricId {
   kModelLoaded,
   kModelLoadSeconds,
   kModelResidentBytes,
+  kDeviceHealthy,
   kBuildInfo,
   kRolloutEntropy,
   kRolloutEntropyNormalized,

@@ -31,6 +31,7 @@ FROM_THE_START = {
     "attribution_model_loaded": "gauge",
     "attribution_model_load_seconds": "histogram",
     "attribution_model_resident_bytes": "gauge",
+    "attribution_device_healthy": "gauge",
     "attribution_rollout_entropy": "histogram",
     "attribution_attention_entropy": "histogram",
     "attribution_attention_concentration": "histogram",
@@ -51,6 +52,7 @@ def test_families_exist_before_the_first_request(binaries, model_repository, tmp
         missing = {name: kind for name, kind in FROM_THE_START.items() if found.get(name) != kind}
         assert not missing
         assert fresh.total("attribution_requests_total") == 0
+        assert fresh.total("attribution_device_healthy", device="cpu") == 1
         assert fresh.terminate() == 0
 
 

@@ -218,6 +218,21 @@ class FakeEngine : public Engine {
     for (const ModelInfo& model : models) listener(model);
   }
 
+  void WatchDevices(std::function<void(const DeviceState&)> listener) override {
+    const std::lock_guard lock(mutex_);
+    device_listeners_.push_back(std::move(listener));
+  }
+
+  // Tells the state of a device, as the engine's own test of it would.
+  void SetDevice(const DeviceState& state) {
+    std::vector<std::function<void(const DeviceState&)>> listeners;
+    {
+      const std::lock_guard lock(mutex_);
+      listeners = device_listeners_;
+    }
+    for (const auto& listener : listeners) listener(state);
+  }
+
   bool Drain(absl::Duration) override { return true; }
 
  private:
@@ -234,6 +249,7 @@ class FakeEngine : public Engine {
   }
 
   mutable std::mutex mutex_;
+  std::vector<std::function<void(const DeviceState&)>> device_listeners_ ABSL_GUARDED_BY(mutex_);
   std::condition_variable arrived_;  // a queue has grown
   std::function<void(FakeCall&)> play_ ABSL_GUARDED_BY(mutex_);
   std::function<void(FakeRollout&)> play_rollout_ ABSL_GUARDED_BY(mutex_);

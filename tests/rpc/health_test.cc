@@ -83,6 +83,17 @@ TEST_F(ModelHealthTest, StopLeavesOnlyLivenessServing) {
   EXPECT_EQ(Of("liveness"), HealthCheckResponse::SERVING);
 }
 
+TEST_F(ModelHealthTest, LivenessIsTheHealthOfEveryDevice) {
+  health_.OnDevice({"cuda:0", absl::OkStatus()});
+  health_.OnDevice({"cuda:1", absl::InternalError("It sparks.")});
+  EXPECT_EQ(Of("liveness"), HealthCheckResponse::NOT_SERVING);
+  health_.OnDevice({"cuda:0", absl::OkStatus()});
+  EXPECT_EQ(Of("liveness"), HealthCheckResponse::NOT_SERVING);
+  health_.Stop();
+  health_.OnDevice({"cuda:1", absl::OkStatus()});
+  EXPECT_EQ(Of("liveness"), HealthCheckResponse::SERVING);
+}
+
 class HealthTest : public ServerFixture {
  protected:
   grpc::Status Check(const std::string& name, const std::shared_ptr<grpc::Channel>& channel) {
@@ -102,6 +113,14 @@ TEST_F(HealthTest, EveryServiceHasAName) {
     ASSERT_TRUE(Check(name, channel_).ok()) << name;
     EXPECT_EQ(response_.status(), HealthCheckResponse::SERVING) << name;
   }
+}
+
+TEST_F(HealthTest, LivenessEndsWithTheDevice) {
+  engine_.SetDevice({"cpu", absl::InternalError("It sparks.")});
+  ASSERT_TRUE(Check("liveness", channel_).ok());
+  EXPECT_EQ(response_.status(), HealthCheckResponse::NOT_SERVING);
+  ASSERT_TRUE(Check("", channel_).ok());
+  EXPECT_EQ(response_.status(), HealthCheckResponse::SERVING);
 }
 
 TEST_F(HealthTest, CheckDoesNotFindAnUnknownName) {
