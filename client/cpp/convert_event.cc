@@ -78,6 +78,7 @@ Admitted FromProto(const v1::Admitted& message) {
   admitted.num_chunks = message.num_chunks();
   admitted.num_layers = message.num_layers();
   admitted.queue_seconds = message.queue_seconds();
+  admitted.expected_seconds = message.expected_seconds();
   admitted.device = message.device();
   admitted.model_version = message.model_version();
   admitted.model_sha256 = message.model_sha256();

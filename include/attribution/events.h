@@ -37,6 +37,7 @@ struct Admitted {
   int32_t num_chunks = 0;
   int32_t num_layers = 0;
   double queue_seconds = 0;
+  double expected_seconds = 0;  // from now to the result; 0: unknown
   std::string device;
   std::string model_version;
   std::string model_sha256;

@@ -320,6 +320,7 @@ Admitted AttributionJob::MakeAdmitted() const {
   admitted.rollout_method = grant_->plan.rollout_method;
   admitted.num_layers = prepared_->layers.size();
   admitted.queue_seconds = absl::ToDoubleSeconds(waited_);
+  admitted.expected_seconds = prepared_->learned->duration.RequestSeconds(plan_request_.lengths);
   admitted.device = model.runner->description().device.str();
   admitted.model_version = absl::StrCat(model.version);
   admitted.model_sha256 = model.sha256;

@@ -183,13 +183,7 @@ TorchEngine::TorchEngine(const EngineOptions& options, c10::Device device, telem
       device_health_(
           device_name_, [device] { return TestDevice(device); },
           [this](std::function<void()> test) { device_tests_.Submit(std::move(test)); }, absl::Now),
-      device_tests_(
-          1,
-          [device] {
-            at::set_num_threads(1);
-            UseOwnStream(device);
-          },
-          nullptr) {
+      device_tests_(1, [device] { UseOwnStream(device); }, nullptr) {
   metrics_.DeclareDevice(device_name_);
   device_health_.Watch([this](const DeviceState& state) { OnDeviceState(state); });
   metrics_.Set(MetricId::kWorkers, {device_name_}, Workers(options));

@@ -222,6 +222,7 @@ v1::Admitted ToProto(Admitted from) {
   to.set_num_chunks(from.num_chunks);
   to.set_num_layers(from.num_layers);
   to.set_queue_seconds(from.queue_seconds);
+  to.set_expected_seconds(from.expected_seconds);
   to.set_device(std::move(from.device));
   to.set_model_version(std::move(from.model_version));
   to.set_model_sha256(std::move(from.model_sha256));

@@ -1,6 +1,7 @@
 #include "server/rpc/event_stream.h"
 
 #include <utility>
+#include <variant>
 
 #include "absl/strings/str_cat.h"
 #include "attribution/status_details.h"
@@ -9,6 +10,15 @@
 #include "server/telemetry/logging.h"
 
 namespace attribution::rpc {
+namespace {
+
+bool IsOverInAMoment(const Event& event) {
+  const auto* const admitted = std::get_if<Admitted>(&event);
+  return admitted != nullptr && admitted->num_chunks == 1 && admitted->expected_seconds > 0 &&
+         admitted->expected_seconds < EventStream::kMomentSeconds;
+}
+
+}  // namespace
 
 std::shared_ptr<EventStream> EventStream::Create(grpc::CallbackServerContext* context,
                                                  absl::Duration write_stall_timeout, std::string request_id) {
@@ -21,12 +31,15 @@ std::shared_ptr<EventStream> EventStream::Create(grpc::CallbackServerContext* co
 }
 
 void EventStream::OnEvent(Event event, EventMemory memory) {
+  const bool begins_moment = IsOverInAMoment(event);
+  const bool ends_moment = memory != nullptr || std::holds_alternative<Replanned>(event);
   Message message{ToBytes(ToProto(std::move(event))), std::move(memory)};
   {
     const std::lock_guard lock(mutex_);
     if (abandoned_) return;
     unsent_bytes_ += message.bytes.Length();
     unsent_.push_back(std::move(message));
+    in_a_moment_ = (in_a_moment_ || begins_moment) && !ends_moment && unsent_bytes_ < kMomentBytes;
   }
   Advance();
 }
@@ -87,7 +100,7 @@ void EventStream::OnStall() {
   {
     const std::lock_guard lock(mutex_);
     if (!writing_ && !finished_) return;  // it took the message just now
-    give_up = writing_ && !abandoned_;
+    give_up = writing_ && !finished_ && !abandoned_;
     stalled_ = stalled_ || give_up;
     if (give_up) peer = context_->peer();  // the context is there while a message is in flight
   }
@@ -114,19 +127,27 @@ void EventStream::Advance() {
   {
     const std::lock_guard lock(mutex_);
     if (abandoned_ || unsent_bytes_ < kWritableBytes) resumed.swap(waiting_);
-    if (!writing_ && !unsent_.empty()) {
-      writing_ = true;
-      write = &unsent_.front().bytes;
-    } else if (!writing_ && last_word_.has_value() && !finished_) {
-      finished_ = true;
-      finish = stalled_ ? SlowReader() : *last_word_;
+    if (!writing_ && !finished_) {
+      const bool keep = in_a_moment_ && !last_word_.has_value();
+      if (!unsent_.empty() && !keep) {
+        writing_ = true;
+        write = &unsent_.front().bytes;
+      }
+      const bool all_fits = unsent_.empty() || (in_a_moment_ && unsent_.size() == 1);
+      if (last_word_.has_value() && all_fits) {
+        finished_ = true;
+        finish = stalled_ ? SlowReader() : *last_word_;
+      }
     }
   }
   // Calls out without the mutex. The flags set above make this thread the only one that may write or finish,
   // and until it finishes gRPC keeps the reactor.
   if (write != nullptr || finish.has_value()) watch_->Began();
-  if (write != nullptr) writer_->Write(write);
-  if (finish.has_value()) writer_->End(ToFinalStatus(*finish, context_));
+  if (finish.has_value()) {
+    writer_->End(write, ToFinalStatus(*finish, context_));
+  } else if (write != nullptr) {
+    writer_->Write(write);
+  }
   for (const std::function<void()>& resume : resumed) resume();
 }
 

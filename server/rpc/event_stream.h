@@ -5,6 +5,9 @@
 // asks WhenWritable() before each chunk, so that the buffer holds at most kWritableBytes and the events of
 // one chunk.
 //
+// A request that is over in a moment is told in one go: its events are kept until its last word and leave
+// together with it, so that nobody is woken for them while it computes.
+//
 // A client that takes nothing for the write-stall timeout is given up: what is unsent is dropped, with the
 // memory that it held, the engine's call is cancelled, and the call ends with ABORTED, SLOW_READER, once the
 // message in flight is out. If it is not out after the same time again, the call is cancelled under it. A
@@ -44,13 +47,17 @@ class EventStream : public EventSink, public std::enable_shared_from_this<EventS
  public:
   // Events of one more chunk are welcome while fewer bytes than this are unsent.
   static constexpr size_t kWritableBytes = 4 << 20;
+  // A request is over in a moment if it is expected to take less than this, in one chunk, and has told less.
+  static constexpr double kMomentSeconds = 0.02;
+  static constexpr size_t kMomentBytes = 16 << 10;
 
   // The part of a reactor that the stream uses.
   class Writer {
    public:
     virtual ~Writer() = default;
     virtual void Write(const grpc::ByteBuffer* message) = 0;
-    virtual void End(const grpc::Status& status) = 0;
+    // Ends the call, after a last message if there is one. WriteDone() is not called for that one.
+    virtual void End(const grpc::ByteBuffer* last_message, const grpc::Status& status) = 0;
   };
 
   // Makes a stream; an EventReactor makes it write. `request_id` is for the log.
@@ -102,6 +109,7 @@ class EventStream : public EventSink, public std::enable_shared_from_this<EventS
   size_t unsent_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<std::function<void()>> waiting_ ABSL_GUARDED_BY(mutex_);
   std::optional<absl::Status> last_word_ ABSL_GUARDED_BY(mutex_);
+  bool in_a_moment_ ABSL_GUARDED_BY(mutex_) = false;  // events wait for the last word
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
   bool abandoned_ ABSL_GUARDED_BY(mutex_) = false;
   bool stalled_ ABSL_GUARDED_BY(mutex_) = false;  // abandoned because the client took nothing
@@ -129,7 +137,10 @@ class EventReactor : public GrpcReactor, private EventStream::Writer {
 
  private:
   void Write(const grpc::ByteBuffer* message) override { this->StartWrite(message); }
-  void End(const grpc::Status& status) override { this->Finish(status); }
+  void End(const grpc::ByteBuffer* last_message, const grpc::Status& status) override {
+    if (last_message == nullptr) return this->Finish(status);
+    this->StartWriteAndFinish(last_message, {}, status);
+  }
 
   const std::shared_ptr<EventStream> stream_;
 };

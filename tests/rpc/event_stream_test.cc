@@ -3,6 +3,7 @@
 
 #include <latch>
 #include <memory>
+#include <sstream>
 #include <string>
 
 #include "attribution/status_details.h"
@@ -160,6 +161,107 @@ TEST_F(EventStreamTest, AnAnswerThatTheClientDoesNotTakeEndsTheCall) {
   queue.Shutdown();
   while (queue.Next(&tag, &ok)) {
   }
+}
+
+// A request that says it is over in a moment.
+class MomentTest : public EventStreamTest {
+ protected:
+  void SetUp() override {
+    call_ = Begin(absl::Minutes(1));
+    admitted_.num_chunks = 1;
+    admitted_.expected_seconds = EventStream::kMomentSeconds / 2;
+  }
+
+  void Tell(Event event, EventMemory memory = nullptr) {
+    call_->sink->OnEvent(std::move(event), std::move(memory));
+  }
+
+  // Of calls of Attribute, as the metrics have it.
+  std::string MessagesSent() {
+    std::istringstream text(metrics_.Text());
+    for (std::string line; std::getline(text, line);) {
+      if (line.rfind("grpc_server_msg_sent_total{", 0) == 0 &&
+          line.find("\"Attribute\"") != std::string::npos) {
+        return line.substr(line.rfind(' ') + 1);
+      }
+    }
+    return "none";
+  }
+
+  // Whether the first event has left although the engine has not said its last word.
+  bool FirstEventLeaves() {
+    v1::AttributeResponse response;
+    const bool leaves = reader_->Read(&response) && response.has_admitted();
+    call_->sink->OnDone(absl::OkStatus());
+    return leaves;
+  }
+
+  std::shared_ptr<FakeCall> call_;
+  Admitted admitted_;
+};
+
+TEST_F(MomentTest, EventsLeaveWithTheLastWord) {
+  Tell(admitted_);
+  Tell(ChunkMetrics{});
+  Tell(AttributionResult{});
+  EXPECT_EQ(MessagesSent(), "0");
+  call_->sink->OnDone(absl::OkStatus());
+  v1::AttributeResponse response;
+  ASSERT_TRUE(reader_->Read(&response));
+  EXPECT_TRUE(response.has_admitted());
+  ASSERT_TRUE(reader_->Read(&response));
+  EXPECT_TRUE(response.has_chunk());
+  ASSERT_TRUE(reader_->Read(&response));
+  EXPECT_TRUE(response.has_result());
+  EXPECT_FALSE(reader_->Read(&response));
+  EXPECT_TRUE(reader_->Finish().ok());
+}
+
+TEST_F(MomentTest, ErrorComesBehindWhatWasTold) {
+  Tell(admitted_);
+  call_->sink->OnDone(absl::InternalError("It threw."));
+  v1::AttributeResponse response;
+  ASSERT_TRUE(reader_->Read(&response));
+  EXPECT_FALSE(reader_->Read(&response));
+  EXPECT_EQ(reader_->Finish().error_code(), grpc::StatusCode::INTERNAL);
+}
+
+TEST_F(MomentTest, LongRequestIsToldAtOnce) {
+  admitted_.expected_seconds = EventStream::kMomentSeconds;
+  Tell(admitted_);
+  EXPECT_TRUE(FirstEventLeaves());
+}
+
+TEST_F(MomentTest, RequestOfUnknownTimeIsToldAtOnce) {
+  admitted_.expected_seconds = 0;
+  Tell(admitted_);
+  EXPECT_TRUE(FirstEventLeaves());
+}
+
+TEST_F(MomentTest, RequestOfSeveralChunksIsToldAtOnce) {
+  admitted_.num_chunks = 2;
+  Tell(admitted_);
+  EXPECT_TRUE(FirstEventLeaves());
+}
+
+TEST_F(MomentTest, MatricesDoNotWait) {
+  Tell(admitted_);
+  Tell(MatrixSlice{}, std::make_shared<int>());
+  EXPECT_TRUE(FirstEventLeaves());
+}
+
+TEST_F(MomentTest, ManyEventsDoNotWait) {
+  Tell(admitted_);
+  TopCells cells;
+  cells.cells.resize(EventStream::kMomentBytes);
+  Tell(std::move(cells));
+  EXPECT_TRUE(FirstEventLeaves());
+}
+
+TEST_F(MomentTest, NewPlanDoesNotWait) {
+  Tell(admitted_);
+  Tell(Replanned{});
+  EXPECT_TRUE(FirstEventLeaves());
 }
 
 }  // namespace
