@@ -27,6 +27,8 @@ struct ServerConfig {
   std::string health_listen;  // empty: off
   std::string device = "auto";
   int64_t memory_budget_bytes = 0;  // 0: 80 % of what is free after loading
+  int64_t model_memory_budget_bytes = 0;  // 0: none
+  absl::Duration repository_poll_interval = absl::ZeroDuration();  // zero: never
   int32_t workers = 0;              // 0: one, which uses the whole CPU quota
   int32_t intra_op_threads = 0;     // 0: the CPU quota divided by the workers
   bool share_chunks = true;

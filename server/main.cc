@@ -40,6 +40,8 @@ EngineOptions EngineOptionsOf(const config::ServerConfig& config) {
   options.model_repository = config.model_repository;
   options.device = config.device;
   options.memory_budget_bytes = config.memory_budget_bytes;
+  options.model_memory_budget_bytes = config.model_memory_budget_bytes;
+  options.repository_poll_interval = config.repository_poll_interval;
   options.workers = config.workers;
   options.intra_op_threads = config.intra_op_threads;
   options.chunk_policy = config.chunk_policy;

@@ -88,6 +88,8 @@ struct EngineOptions {
   std::string model_repository;     // folder of model bundles
   std::string device = "auto";      // `auto`, `cpu`, `cuda`, `cuda:1`; several by commas
   int64_t memory_budget_bytes = 0;  // for requests, without the models; 0: 80 % of what is free after loading
+  int64_t model_memory_budget_bytes = 0;  // of the models of a device; 0: none
+  absl::Duration repository_poll_interval = absl::ZeroDuration();  // zero: looked at when asked to load
   int32_t workers = 0;              // chunks that run at once; 0: one, which uses the whole CPU quota
   int32_t intra_op_threads = 0;     // of a worker; 0: the CPU quota divided by the workers
   bool share_chunks = true;         // whether small requests that wait for the same may run as one
@@ -124,6 +126,19 @@ class Engine {
 
   // One version; empty: the newest that serves, else the newest. NOT_FOUND names what there is.
   virtual absl::StatusOr<ModelInfo> GetModel(const std::string& name, const std::string& version) const = 0;
+
+  // Loads a version, the newest in the repository if `version` is empty; `done` gets it once it serves, or
+  //   NOT_FOUND, FAILED_PRECONDITION (MODEL_LOAD_FAILED with the load error, MODEL_NEVER_FITS),
+  //   RESOURCE_EXHAUSTED (MODEL_MEMORY_FULL: it does not fit beside those in memory), UNAVAILABLE (draining).
+  // One that serves the same bytes stays as it is, one that is loaded again serves meanwhile, unless `options`
+  // say otherwise. `done` is called once, from any thread.
+  virtual void LoadModel(const std::string& name, const std::string& version, LoadModelOptions options,
+                         std::function<void(absl::StatusOr<ModelInfo>)> done) = 0;
+
+  // Takes a version, the one that serves if `version` is empty, out of memory. `done` is called once the last
+  // request that uses it has ended. NOT_FOUND, UNAVAILABLE (draining).
+  virtual void UnloadModel(const std::string& name, const std::string& version,
+                           std::function<void(absl::StatusOr<ModelInfo>)> done) = 0;
 
   // Calls `listener` for every version now and whenever a state changes, until the engine ends.
   virtual void WatchModels(std::function<void(const ModelInfo&)> listener) = 0;

@@ -54,6 +54,11 @@ struct ModelInput {
   std::vector<int64_t> shape;  // -1 where free; dimension 0 is the batch
 };
 
+struct LoadModelOptions {
+  bool force = false;         // load again even if the same bytes serve
+  bool unload_first = false;  // free the old copy before, when both do not fit; requests fail meanwhile
+};
+
 struct ModelInfo {
   std::string name;
   std::string version;

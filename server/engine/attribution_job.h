@@ -40,7 +40,7 @@ namespace attribution::engine {
 
 // What every job of an engine uses. All of it outlives the jobs.
 struct JobServices {
-  const models::ModelStore& models;
+  models::ModelStore& models;
   admission::AdmissionController& admission;
   WorkerPool& intake;
   WorkerPool& workers;

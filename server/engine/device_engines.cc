@@ -109,6 +109,40 @@ absl::StatusOr<ModelInfo> DeviceEngines::GetModel(const std::string& name, const
   return Merged(*info);
 }
 
+std::function<void(absl::StatusOr<ModelInfo>)> DeviceEngines::Collect(
+    std::function<void(absl::StatusOr<ModelInfo>)> done) {
+  struct Collected {
+    std::mutex mutex;
+    size_t missing = 0;
+    absl::Status error;
+  };
+  const auto collected = std::make_shared<Collected>();
+  collected->missing = devices_.size();
+  return [this, collected, done = std::move(done)](const absl::StatusOr<ModelInfo>& answer) {
+    absl::Status error;
+    {
+      const std::lock_guard lock(collected->mutex);
+      collected->error.Update(answer.status());
+      if (--collected->missing > 0) return;
+      error = collected->error;
+    }
+    if (!error.ok()) return done(error);
+    done(Merged(*answer));
+  };
+}
+
+void DeviceEngines::LoadModel(const std::string& name, const std::string& version, LoadModelOptions options,
+                              std::function<void(absl::StatusOr<ModelInfo>)> done) {
+  const auto answer = Collect(std::move(done));
+  for (const Device& device : devices_) device.engine->LoadModel(name, version, options, answer);
+}
+
+void DeviceEngines::UnloadModel(const std::string& name, const std::string& version,
+                                std::function<void(absl::StatusOr<ModelInfo>)> done) {
+  const auto answer = Collect(std::move(done));
+  for (const Device& device : devices_) device.engine->UnloadModel(name, version, answer);
+}
+
 void DeviceEngines::WatchModels(std::function<void(const ModelInfo&)> listener) {
   struct Telling {
     std::mutex mutex;  // one call at a time, over all devices

@@ -33,6 +33,13 @@ class DeviceEngines final : public Engine {
   // `device` names all that serve it, comma-separated.
   std::vector<ModelInfo> ListModels() const override;
   absl::StatusOr<ModelInfo> GetModel(const std::string& name, const std::string& version) const override;
+
+  // On every device; `done` gets the first error, if there is one, when all have answered.
+  void LoadModel(const std::string& name, const std::string& version, LoadModelOptions options,
+                 std::function<void(absl::StatusOr<ModelInfo>)> done) override;
+  void UnloadModel(const std::string& name, const std::string& version,
+                   std::function<void(absl::StatusOr<ModelInfo>)> done) override;
+
   void WatchModels(std::function<void(const ModelInfo&)> listener) override;
 
   void WatchDevices(std::function<void(const DeviceState&)> listener) override;
@@ -48,6 +55,9 @@ class DeviceEngines final : public Engine {
 
   // The device for a request to this model; an empty name: to none.
   Device& Choose(const std::string& model, const std::string& version);
+  // Returns what each device is to call with its answer; the last one calls `done` with what they say
+  // together.
+  std::function<void(absl::StatusOr<ModelInfo>)> Collect(std::function<void(absl::StatusOr<ModelInfo>)> done);
   // What the devices say of a version together. REQUIRES: the first knows it as `info`.
   ModelInfo Merged(const ModelInfo& info) const;
 

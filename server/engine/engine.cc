@@ -27,6 +27,7 @@
 #include "server/engine/worker_pool.h"
 #include "server/memory/refusing_allocator.h"
 #include "server/models/model_store.h"
+#include "server/models/residency.h"
 #include "server/telemetry/logging.h"
 
 namespace attribution::engine {
@@ -76,6 +77,14 @@ class TorchEngine final : public Engine {
   absl::StatusOr<ModelInfo> GetModel(const std::string& name, const std::string& version) const override {
     return models_.Get(name, version);
   }
+  void LoadModel(const std::string& name, const std::string& version, LoadModelOptions options,
+                 std::function<void(absl::StatusOr<ModelInfo>)> done) override {
+    residency_.Load(name, version, options, std::move(done));
+  }
+  void UnloadModel(const std::string& name, const std::string& version,
+                   std::function<void(absl::StatusOr<ModelInfo>)> done) override {
+    residency_.Unload(name, version, std::move(done));
+  }
   void WatchModels(std::function<void(const ModelInfo&)> listener) override {
     models_.Watch(std::move(listener));
   }
@@ -99,6 +108,7 @@ class TorchEngine final : public Engine {
   const std::string device_name_;
   AdmissionMetrics admission_metrics_;
   models::ModelStore models_;
+  models::Residency residency_;
   admission::MemoryBudget budget_;
   admission::AdmissionController admission_;
   memory::Ledger ledger_;
@@ -155,9 +165,10 @@ TorchEngine::TorchEngine(const EngineOptions& options, c10::Device device, telem
       device_(device),
       device_name_(device.str()),
       admission_metrics_(metrics, device_name_),
-      models_({options.model_repository, device,
-               [](const std::string& sentence) { telemetry::Log(telemetry::LogLevel::kWarning, sentence); }},
-              capture::LoadTorchScript),
+      residency_({options.model_repository, device, options.model_memory_budget_bytes,
+                  options.repository_poll_interval, [device] { return FreeBytes(device); },
+                  [](const std::string& sentence) { telemetry::Log(telemetry::LogLevel::kWarning, sentence); }},
+                 models_, capture::LoadTorchScript),
       budget_(options.memory_budget_bytes > 0 ? options.memory_budget_bytes : DefaultBudget(device),
               [this](int64_t reserved) {
                 metrics_.Set(MetricId::kMemoryReservedBytes, {device_name_}, static_cast<double>(reserved));
@@ -198,10 +209,12 @@ void TorchEngine::OnModelState(const ModelInfo& info) {
   metrics_.Set(MetricId::kModelLoaded, {info.name, info.version, device_name_}, serving ? 1 : 0);
   metrics_.Set(MetricId::kModelResidentBytes, {info.name, info.version, device_name_},
                static_cast<double>(info.resident_bytes));
-  if (info.load_seconds == 0) return;  // nothing was loaded
-  if (serving) LogLoad(info);
-  metrics_.Observe(MetricId::kModelLoadSeconds, {info.name, info.version, device_name_}, info.load_seconds);
-  if (options_.memory_budget_bytes == 0) budget_.SetBudget(DefaultBudget(device_));
+  if (info.load_seconds > 0) {
+    if (serving) LogLoad(info);
+    metrics_.Observe(MetricId::kModelLoadSeconds, {info.name, info.version, device_name_}, info.load_seconds);
+  }
+  if (info.state == ModelState::kLoading || options_.memory_budget_bytes > 0) return;
+  budget_.SetBudget(DefaultBudget(device_) + budget_.reserved_bytes() / 5 * 4);
   SetBudgetGauge();
 }
 
@@ -215,7 +228,6 @@ void TorchEngine::SetBudgetGauge() {
 }
 
 TorchEngine::~TorchEngine() {
-  models_.StopLoading();
   Drain(absl::ZeroDuration());
   {
     const std::lock_guard lock(mutex_);
@@ -227,14 +239,14 @@ TorchEngine::~TorchEngine() {
 }
 
 absl::Status TorchEngine::Start() {
-  if (absl::Status status = models_.Scan(); !status.ok()) return status;
+  if (absl::Status status = residency_.Scan(); !status.ok()) return status;
   admission_.SetWakeListener([this] {
     const std::lock_guard lock(mutex_);
     queue_changed_ = true;
     changed_.notify_all();
   });
   timer_ = std::thread([this] { KeepTime(); });
-  loader_ = std::thread([this] { models_.LoadAll(); });
+  loader_ = std::thread([this] { residency_.Run(); });
   return absl::OkStatus();
 }
 
@@ -305,6 +317,7 @@ bool TorchEngine::WaitForJobs(absl::Duration patience) {
 }
 
 bool TorchEngine::Drain(absl::Duration grace) {
+  residency_.Stop();
   admission_.Drain();
   if (WaitForJobs(grace)) return true;
   std::vector<std::shared_ptr<AttributionCall>> left;

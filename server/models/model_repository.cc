@@ -1,6 +1,7 @@
 #include "server/models/model_repository.h"
 
 #include <algorithm>
+#include <fstream>
 #include <optional>
 #include <system_error>
 #include <tuple>
@@ -81,6 +82,19 @@ absl::Status ResolveFiles(const fs::path& root, BundlePaths& bundle) {
   return absl::OkStatus();
 }
 
+// Reads model.yaml, if there is one.
+absl::StatusOr<ModelPolicy> ReadPolicy(const fs::path& root, const fs::path& directory) {
+  fs::path path;
+  if (absl::Status status = Resolve(root, directory, "model.yaml", path); !status.ok()) return status;
+  if (path.empty()) return ModelPolicy{};
+  std::ifstream file(path, std::ios::binary);
+  std::string text(kMaxPolicyBytes + 1, '\0');
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  if (file.bad() || !file.is_open()) return absl::FailedPreconditionError("model.yaml cannot be read.");
+  text.resize(static_cast<size_t>(file.gcount()));
+  return ParseModelPolicy(text);
+}
+
 void ScanModel(const fs::path& root, const std::string& name, RepositoryScan& scan) {
   std::error_code error;
   const fs::path directory = fs::canonical(root / name, error);
@@ -90,6 +104,8 @@ void ScanModel(const fs::path& root, const std::string& name, RepositoryScan& sc
   }
   const std::vector<std::string> entries = EntriesOf(directory, error);
   if (error) scan.ignored.push_back(absl::StrCat("Ignored part of \"", name, "\": ", error.message(), "."));
+  const absl::StatusOr<ModelPolicy> policy = ReadPolicy(root, directory);
+  scan.policies[name] = policy.value_or(ModelPolicy{});
   for (const std::string& entry : entries) {
     if (!fs::is_directory(directory / entry, error)) continue;
     const std::optional<int64_t> version = VersionOf(entry);
@@ -107,7 +123,9 @@ void ScanModel(const fs::path& root, const std::string& name, RepositoryScan& sc
           "The bundle leads outside the model repository. Copy the directory into it.");
     } else {
       bundle.problem = ResolveFiles(root, bundle);
-      if (bundle.problem.ok() && bundle.model.empty()) {
+      if (bundle.problem.ok()) bundle.problem = policy.status();
+      std::error_code unused;
+      if (fs::symlink_status(bundle.directory / "model.pt", unused).type() == fs::file_type::not_found) {
         scan.ignored.push_back(absl::StrCat("Ignored \"", name, "/", entry, "\": it has no model.pt."));
         continue;
       }
@@ -125,7 +143,20 @@ bool IsModelName(std::string_view name) {
   });
 }
 
-absl::StatusOr<RepositoryScan> ScanRepository(const fs::path& repository) {
+std::string StampOf(const BundlePaths& bundle) {
+  std::string stamp;
+  for (const char* file : {"model.pt", "manifest.yaml", "tokenizer.xml", "tokenizer.bin", "tokenizer.json"}) {
+    std::error_code error;
+    const fs::path path = bundle.directory / file;
+    const uintmax_t size = fs::file_size(path, error);
+    if (error) continue;
+    const fs::file_time_type time = fs::last_write_time(path, error);
+    absl::StrAppend(&stamp, file, " ", size, " ", time.time_since_epoch().count(), "\n");
+  }
+  return stamp;
+}
+
+absl::StatusOr<RepositoryScan> ScanRepository(const fs::path& repository, const std::string& only) {
   std::error_code error;
   const fs::path root = fs::canonical(repository, error);
   std::vector<std::string> names;
@@ -137,6 +168,7 @@ absl::StatusOr<RepositoryScan> ScanRepository(const fs::path& repository) {
   }
   RepositoryScan scan;
   for (const std::string& name : names) {
+    if (!only.empty() && name != only) continue;
     if (!fs::is_directory(root / name, error)) continue;
     if (IsModelName(name)) {
       ScanModel(root, name, scan);

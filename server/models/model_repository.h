@@ -1,8 +1,7 @@
 // Finds the bundles of a model repository: <repository>/<name>/<integer version>/model.pt and the files
 // beside it.
 //
-// Pure functions on the file system; safe from any thread. <name>/model.yaml (version policy, pinning) is not
-// read yet. Nothing outside the repository is opened: a file counts only if the place it leads to, symbolic
+// Pure functions on the file system; safe from any thread. Nothing outside the repository is opened: a file counts only if the place it leads to, symbolic
 // links resolved, is a regular file inside. The files are opened by path later, so whoever may write into the
 // repository is trusted not to swap them meanwhile; a TorchScript file is code anyway.
 #ifndef SERVER_MODELS_MODEL_REPOSITORY_H_
@@ -10,12 +9,14 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "server/models/model_policy.h"
 
 namespace attribution::models {
 
@@ -33,17 +34,22 @@ struct BundlePaths {
 };
 
 struct RepositoryScan {
-  std::vector<BundlePaths> bundles;  // by name, then version
+  std::vector<BundlePaths> bundles;             // by name, then version
+  std::map<std::string, ModelPolicy> policies;  // of every model with a bundle
   std::vector<std::string> ignored;  // a sentence for the log for every directory that looks like a mistake
 };
 
 // Whether `name` can name a model: [A-Za-z0-9][A-Za-z0-9._-]*.
 bool IsModelName(std::string_view name);
 
-// Lists the bundles. Hidden directories and versions without model.pt (half copied) are not bundles. A bundle
+// Tells whether a bundle's files have changed: their sizes and times of change.
+std::string StampOf(const BundlePaths& bundle);
+
+// Lists the bundles, of one model alone if `only` is not empty. Hidden directories and versions without model.pt (half copied) are not bundles. A bundle
 // with a file that leads outside or is not a regular file has a `problem`; the others are unharmed.
-// FAILED_PRECONDITION, with the path, if the repository itself is no directory that can be read.
-absl::StatusOr<RepositoryScan> ScanRepository(const std::filesystem::path& repository);
+// So do all bundles of a model whose model.yaml is not valid. FAILED_PRECONDITION, with the path, if the repository itself is no directory that can be read.
+absl::StatusOr<RepositoryScan> ScanRepository(const std::filesystem::path& repository,
+                                              const std::string& only = "");
 
 }  // namespace attribution::models
 

@@ -1,17 +1,14 @@
 #include "server/models/model_store.h"
 
 #include <algorithm>
-#include <optional>
 #include <utility>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "attribution/status_details.h"
-#include "server/models/model_repository.h"
 
 namespace attribution::models {
 namespace {
@@ -39,74 +36,35 @@ absl::Status StillLoading(const std::string& message) {
   return WithRetryDelay(WithReason(absl::UnavailableError(message), "MODEL_LOADING"), kRetryDelay);
 }
 
-ModelInfo InfoOf(const BundlePaths& bundle, ModelState state) {
-  ModelInfo info;
-  info.name = bundle.name;
-  info.version = absl::StrCat(bundle.version);
-  info.state = state;
-  return info;
-}
-
 }  // namespace
 
-ModelStore::ModelStore(ModelStoreOptions options, ModelLoader loader)
-    : options_(std::move(options)), loader_(std::move(loader)) {}
-
-absl::Status ModelStore::Scan() {
-  absl::StatusOr<RepositoryScan> scan = ScanRepository(options_.repository);
-  if (!scan.ok()) return scan.status();
-  for (const std::string& sentence : scan->ignored) {
-    if (options_.note) options_.note(sentence);
-  }
-  for (size_t i = 0; i < scan->bundles.size(); ++i) {
-    const BundlePaths& bundle = scan->bundles[i];
-    const bool last = i + 1 == scan->bundles.size() || scan->bundles[i + 1].name != bundle.name;
-    if (last) to_load_.push_back(bundle);
-    Set(bundle.name, bundle.version,
-        Entry{InfoOf(bundle, last ? ModelState::kLoading : ModelState::kUnloaded), nullptr});
-  }
-  return absl::OkStatus();
-}
-
-void ModelStore::LoadAll() {
-  for (const BundlePaths& bundle : to_load_) {
-    if (stop_loading_) return;
-    const absl::Time start = absl::Now();
-    absl::StatusOr<std::shared_ptr<const ResidentModel>> model = LoadBundle(bundle, options_.device, loader_);
-    Entry entry;
-    if (model.ok()) {
-      entry = Entry{(*model)->info(), *model};
-    } else {
-      entry.info = InfoOf(bundle, ModelState::kFailed);
-      entry.info.load_error = std::string(model.status().message());
-      const std::optional<std::string> detail = LogDetailOf(model.status());
-      if (detail.has_value() && options_.note) {
-        options_.note(absl::StrCat("Model ", Quoted(bundle.name), ", version ", bundle.version,
-                                   " failed to load: ", *detail));
-      }
-    }
-    entry.info.load_seconds = absl::ToDoubleSeconds(absl::Now() - start);
-    Set(bundle.name, bundle.version, std::move(entry));
-  }
-}
-
 absl::StatusOr<std::shared_ptr<const ResidentModel>> ModelStore::Find(std::string_view name,
-                                                                      std::string_view version) const {
-  const absl::StatusOr<Entry> entry = Pick(name, version);
-  if (!entry.ok()) return entry.status();
+                                                                      std::string_view version) {
+  Entry entry;
+  {
+    const std::lock_guard lock(mutex_);
+    const absl::StatusOr<int64_t> picked = Pick(name, version);
+    if (!picked.ok()) return picked.status();
+    Kept& kept = models_.find(name)->second.find(*picked)->second;
+    kept.last_used = ++uses_;
+    if (kept.entry.model != nullptr) return kept.entry.model;
+    entry = kept.entry;
+  }
   const std::string which =
-      absl::StrCat("Model ", Quoted(entry->info.name), ", version ", entry->info.version);
-  switch (entry->info.state) {
-    case ModelState::kServing:
-      return entry->model;
-    case ModelState::kLoading:
-      return StillLoading(absl::StrCat("The model is still loading. ", which, ". Try again shortly."));
-    case ModelState::kFailed:
-      return WithReason(absl::FailedPreconditionError(
-                            absl::StrCat("The model failed to load. ", which, ": ", entry->info.load_error)),
-                        "MODEL_LOAD_FAILED");
-    case ModelState::kUnloaded:
-      break;
+      absl::StrCat("Model ", Quoted(entry.info.name), ", version ", entry.info.version);
+  if (entry.info.state == ModelState::kLoading)
+    return StillLoading(absl::StrCat("The model is still loading. ", which, ". Try again shortly."));
+  if (entry.info.state == ModelState::kFailed) {
+    return WithReason(absl::FailedPreconditionError(
+                          absl::StrCat("The model failed to load. ", which, ": ", entry.info.load_error)),
+                      "MODEL_LOAD_FAILED");
+  }
+  if (entry.on_demand) {
+    int64_t number = 0;
+    if (wanted_ && absl::SimpleAtoi(entry.info.version, &number)) wanted_(entry.info.name, number);
+    return StillLoading(
+        absl::StrCat("The model was unloaded for want of memory and is loaded again. ", which,
+                     ". Try again shortly."));
   }
   return WithReason(
       absl::FailedPreconditionError(absl::StrCat("The version is not loaded. ", which,
@@ -118,15 +76,38 @@ std::vector<ModelInfo> ModelStore::List() const {
   const std::lock_guard lock(mutex_);
   std::vector<ModelInfo> infos;
   for (const auto& [name, versions] : models_) {
-    for (const auto& [version, entry] : versions) infos.push_back(entry.info);
+    for (const auto& [version, kept] : versions) infos.push_back(kept.entry.info);
   }
   return infos;
 }
 
 absl::StatusOr<ModelInfo> ModelStore::Get(std::string_view name, std::string_view version) const {
-  absl::StatusOr<Entry> entry = Pick(name, version);
-  if (!entry.ok()) return entry.status();
-  return std::move(entry->info);
+  const std::lock_guard lock(mutex_);
+  const absl::StatusOr<int64_t> picked = Pick(name, version);
+  if (!picked.ok()) return picked.status();
+  return models_.find(name)->second.at(*picked).entry.info;
+}
+
+std::optional<ModelStore::Entry> ModelStore::Known(const std::string& name, int64_t version) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = models_.find(name);
+  if (found == models_.end()) return std::nullopt;
+  const auto kept = found->second.find(version);
+  if (kept == found->second.end()) return std::nullopt;
+  return kept->second.entry;
+}
+
+std::vector<ModelStore::Resident> ModelStore::Residents() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<Resident> residents;
+  for (const auto& [name, versions] : models_) {
+    for (const auto& [version, kept] : versions) {
+      if (kept.entry.model == nullptr) continue;
+      residents.push_back({name, version, kept.entry.info.resident_bytes, kept.last_used,
+                           kept.entry.model.use_count() == 1});
+    }
+  }
+  return residents;
 }
 
 void ModelStore::Watch(Listener listener) {
@@ -141,29 +122,41 @@ void ModelStore::Set(const std::string& name, int64_t version, Entry entry) {
   {
     const std::lock_guard lock(mutex_);
     // Swapped, so that a model that is replaced is freed after the lock is.
-    std::swap(models_[name][version], entry);
+    std::swap(models_[name][version].entry, entry);
   }
   for (const Listener& listener : listeners_) listener(info);
 }
 
-absl::StatusOr<ModelStore::Entry> ModelStore::Pick(std::string_view name, std::string_view version) const {
+void ModelStore::Remove(const std::string& name, int64_t version) {
+  Entry gone;
   const std::lock_guard lock(mutex_);
+  const auto found = models_.find(name);
+  if (found == models_.end()) return;
+  const auto kept = found->second.find(version);
+  if (kept == found->second.end()) return;
+  gone = std::move(kept->second.entry);
+  found->second.erase(kept);
+  if (found->second.empty()) models_.erase(found);
+}
+
+absl::StatusOr<int64_t> ModelStore::Pick(std::string_view name, std::string_view version) const {
   const auto found = models_.find(name);
   if (found == models_.end()) return NoSuchModel(name);
   const Versions& versions = found->second;
   if (version.empty()) {
-    const auto newest_serving = std::find_if(versions.rbegin(), versions.rend(), [](const auto& candidate) {
-      return candidate.second.info.state == ModelState::kServing;
+    const auto newest = std::find_if(versions.rbegin(), versions.rend(), [](const auto& candidate) {
+      const Entry& entry = candidate.second.entry;
+      return entry.info.state == ModelState::kServing || entry.on_demand;
     });
-    return (newest_serving == versions.rend() ? versions.rbegin() : newest_serving)->second;
+    return (newest == versions.rend() ? versions.rbegin() : newest)->first;
   }
   int64_t number = 0;
   const bool is_number = absl::SimpleAtoi(View(version), &number);
   const auto wanted = is_number ? versions.find(number) : versions.end();
   // Compared as text too: " 1" and "01" are numbers, but not the name of a version.
-  if (wanted != versions.end() && wanted->second.info.version == version) return wanted->second;
+  if (wanted != versions.end() && wanted->second.entry.info.version == version) return number;
   std::vector<std::string> known;
-  for (const auto& [known_version, entry] : versions) known.push_back(entry.info.version);
+  for (const auto& [known_version, kept] : versions) known.push_back(kept.entry.info.version);
   return WithReason(
       absl::NotFoundError(absl::StrCat("The model has no such version. Model ", Quoted(name), ", version ",
                                        Quoted(version), "; versions: ", Listed(std::move(known)), ".")),

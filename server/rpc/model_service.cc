@@ -100,19 +100,28 @@ grpc::ServerUnaryReactor* ModelServiceImpl::GetModel(grpc::CallbackServerContext
 grpc::ServerUnaryReactor* ModelServiceImpl::LoadModel(grpc::CallbackServerContext* context,
                                                       const grpc::ByteBuffer* request,
                                                       grpc::ByteBuffer* response) {
-  return AnswerUnary<v1::LoadModelRequest>(
-      context, request, response, [](const v1::LoadModelRequest&) -> absl::StatusOr<v1::LoadModelResponse> {
-        return NotBuiltYet("LoadModel");
+  return AnswerLater<v1::LoadModelRequest, v1::LoadModelResponse>(
+      context, request, response, [this](const v1::LoadModelRequest& load, const auto& finish) {
+        engine_.LoadModel(load.model(), load.model_version(), {load.force(), load.unload_first()},
+                          [finish](const absl::StatusOr<ModelInfo>& model) {
+                            if (!model.ok()) return finish(model.status());
+                            v1::LoadModelResponse reply;
+                            *reply.mutable_model() = ToProto(*model);
+                            finish(reply);
+                          });
       });
 }
 
 grpc::ServerUnaryReactor* ModelServiceImpl::UnloadModel(grpc::CallbackServerContext* context,
                                                         const grpc::ByteBuffer* request,
                                                         grpc::ByteBuffer* response) {
-  return AnswerUnary<v1::UnloadModelRequest>(
-      context, request, response,
-      [](const v1::UnloadModelRequest&) -> absl::StatusOr<v1::UnloadModelResponse> {
-        return NotBuiltYet("UnloadModel");
+  return AnswerLater<v1::UnloadModelRequest, v1::UnloadModelResponse>(
+      context, request, response, [this](const v1::UnloadModelRequest& unload, const auto& finish) {
+        engine_.UnloadModel(unload.model(), unload.model_version(),
+                            [finish](const absl::StatusOr<ModelInfo>& model) {
+                              if (!model.ok()) return finish(model.status());
+                              finish(v1::UnloadModelResponse());
+                            });
       });
 }
 

@@ -1,4 +1,4 @@
-// What unary methods that answer at once have in common: parse, answer, finish.
+// What unary methods have in common: parse, answer, finish.
 #ifndef SERVER_RPC_UNARY_CALL_H_
 #define SERVER_RPC_UNARY_CALL_H_
 
@@ -28,6 +28,28 @@ grpc::ServerUnaryReactor* AnswerUnary(grpc::CallbackServerContext* context, cons
   }
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   reactor->Finish(ToFinalStatus(status, context));
+  return reactor;
+}
+
+// The same for an answer that comes later: `start` takes the request and a function that it calls once, from
+// any thread, with absl::StatusOr<Message>.
+template <typename Request, typename Message, typename Start>
+grpc::ServerUnaryReactor* AnswerLater(grpc::CallbackServerContext* context, const grpc::ByteBuffer* bytes,
+                                      grpc::ByteBuffer* response, const Start& start) {
+  // gRPC keeps reactor, context and response until Finish().
+  grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+  const auto finish = [context, response, reactor](const absl::StatusOr<Message>& reply) {
+    if (reply.ok()) *response = ToBytes(*reply);
+    reactor->Finish(ToFinalStatus(reply.status(), context));
+  };
+  Request request;
+  absl::Status status = SetUpCall(context).status();
+  status.Update(ParseMessage(*bytes, &request));
+  if (status.ok()) {
+    start(request, finish);
+  } else {
+    finish(status);
+  }
   return reactor;
 }
 

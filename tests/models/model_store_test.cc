@@ -12,6 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "attribution/status_details.h"
+#include "server/models/residency.h"
 #include "tests/models/fake_runner.h"
 #include "tests/models/temporary_directory.h"
 
@@ -57,9 +58,9 @@ absl::StatusOr<std::unique_ptr<capture::ModelRunner>> LoadUnlessBroken(const std
   return LoadThreeLayers(path, options);
 }
 
-absl::Status ScanAndLoad(ModelStore& store) {
-  absl::Status status = store.Scan();
-  if (status.ok()) store.LoadAll();
+absl::Status ScanAndLoad(Residency& residency) {
+  absl::Status status = residency.Scan();
+  if (status.ok()) residency.RunAll();
   return status;
 }
 
@@ -69,20 +70,21 @@ class ModelStoreTest : public ::testing::Test {
     directory_.Write(fs::path(bundle) / "model.pt", content);
   }
 
-  ModelStoreOptions Options() {
-    ModelStoreOptions options;
+  ResidencyOptions Options() {
+    ResidencyOptions options;
     options.repository = directory_.path();
     return options;
   }
 
   const TemporaryDirectory directory_;
-  ModelStore store_{Options(), LoadUnlessBroken};
+  ModelStore store_;
+  Residency residency_{Options(), store_, LoadUnlessBroken};
 };
 
 TEST_F(ModelStoreTest, NewestVersionServes) {
   Write("a/9");
   Write("a/10");
-  ASSERT_TRUE(ScanAndLoad(store_).ok());
+  ASSERT_TRUE(ScanAndLoad(residency_).ok());
   EXPECT_THAT(Lines(store_.List()), ElementsAre("a/9 unloaded", "a/10 serving"));
   const auto model = store_.Find("a", "");
   ASSERT_TRUE(model.ok()) << model.status();
@@ -91,7 +93,7 @@ TEST_F(ModelStoreTest, NewestVersionServes) {
 
 TEST_F(ModelStoreTest, VersionCanBeNamed) {
   Write("a/3");
-  ASSERT_TRUE(ScanAndLoad(store_).ok());
+  ASSERT_TRUE(ScanAndLoad(residency_).ok());
   const auto model = store_.Find("a", "3");
   ASSERT_TRUE(model.ok()) << model.status();
   EXPECT_EQ((*model)->version, 3);
@@ -100,14 +102,14 @@ TEST_F(ModelStoreTest, VersionCanBeNamed) {
 TEST_F(ModelStoreTest, BrokenBundleHurtsNoOther) {
   Write("a/1", "broken");
   Write("b/1");
-  ASSERT_TRUE(ScanAndLoad(store_).ok());
+  ASSERT_TRUE(ScanAndLoad(residency_).ok());
   EXPECT_THAT(Lines(store_.List()), ElementsAre("a/1 failed", "b/1 serving"));
   EXPECT_TRUE(store_.Find("b", "").ok());
 }
 
 TEST_F(ModelStoreTest, FailedModelAnswersWithItsLoadError) {
   Write("a/1", "broken");
-  ASSERT_TRUE(ScanAndLoad(store_).ok());
+  ASSERT_TRUE(ScanAndLoad(residency_).ok());
   const absl::Status status = store_.Find("a", "").status();
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(status.message(), "The model failed to load. Model \"a\", version 1: model.pt is broken.");
@@ -120,14 +122,14 @@ TEST_F(ModelStoreTest, FailedModelAnswersWithItsLoadError) {
 TEST_F(ModelStoreTest, OlderVersionDoesNotStepInForABrokenOne) {
   Write("a/1");
   Write("a/2", "broken");
-  ASSERT_TRUE(ScanAndLoad(store_).ok());
+  ASSERT_TRUE(ScanAndLoad(residency_).ok());
   EXPECT_EQ(ReasonOf(store_.Find("a", "").status()), "MODEL_LOAD_FAILED");
 }
 
 TEST_F(ModelStoreTest, VersionThatIsNotLoadedSaysSo) {
   Write("a/1");
   Write("a/2");
-  ASSERT_TRUE(ScanAndLoad(store_).ok());
+  ASSERT_TRUE(ScanAndLoad(residency_).ok());
   const absl::Status status = store_.Find("a", "1").status();
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(ReasonOf(status), "MODEL_NOT_LOADED");
@@ -137,7 +139,7 @@ TEST_F(ModelStoreTest, VersionThatIsNotLoadedSaysSo) {
 TEST_F(ModelStoreTest, UnknownModelNamesThoseThereAre) {
   Write("a/1");
   Write("b/1");
-  ASSERT_TRUE(ScanAndLoad(store_).ok());
+  ASSERT_TRUE(ScanAndLoad(residency_).ok());
   const absl::Status status = store_.Find("c", "").status();
   EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(status.message(), "There is no such model. Asked for \"c\". Models: a, b.");
@@ -147,7 +149,7 @@ TEST_F(ModelStoreTest, UnknownModelNamesThoseThereAre) {
 TEST_F(ModelStoreTest, UnknownVersionNamesThoseThereAre) {
   Write("a/1");
   Write("a/2");
-  ASSERT_TRUE(ScanAndLoad(store_).ok());
+  ASSERT_TRUE(ScanAndLoad(residency_).ok());
   for (const char* version : {"3", "-1", "latest", "1 ", "01"}) {
     const absl::Status status = store_.Find("a", version).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kNotFound) << version;
@@ -157,7 +159,7 @@ TEST_F(ModelStoreTest, UnknownVersionNamesThoseThereAre) {
 
 TEST_F(ModelStoreTest, NamesAreNeverPaths) {
   Write("a/1");
-  ASSERT_TRUE(ScanAndLoad(store_).ok());
+  ASSERT_TRUE(ScanAndLoad(residency_).ok());
   for (const char* name : {"", ".", "..", "a/1", "../a", "/etc"}) {
     const absl::Status status = store_.Find(name, "").status();
     EXPECT_EQ(status.code(), absl::StatusCode::kNotFound) << name;
@@ -167,7 +169,7 @@ TEST_F(ModelStoreTest, NamesAreNeverPaths) {
 
 TEST_F(ModelStoreTest, LongListsOfNamesAreCut) {
   for (int i = 10; i < 35; ++i) Write(absl::StrCat("m", i, "/1"));
-  ASSERT_TRUE(ScanAndLoad(store_).ok());
+  ASSERT_TRUE(ScanAndLoad(residency_).ok());
   EXPECT_THAT(std::string(store_.Find("c", "").status().message()), HasSubstr("m28, m29 and 5 more."));
 }
 
@@ -176,15 +178,16 @@ TEST_F(ModelStoreTest, LoadingModelIsUnavailableAndTheOthersServe) {
   Write("b/1");
   std::latch loading_b(1);
   std::latch go_on(1);
-  ModelStore store(Options(), [&](const std::string& path, const capture::LoadOptions& options) {
+  ModelStore store;
+  Residency residency(Options(), store, [&](const std::string& path, const capture::LoadOptions& options) {
     if (path.find("/b/1/") != std::string::npos) {
       loading_b.count_down();
       go_on.wait();
     }
     return LoadThreeLayers(path, options);
   });
-  ASSERT_TRUE(store.Scan().ok());
-  std::thread loading([&] { store.LoadAll(); });
+  ASSERT_TRUE(residency.Scan().ok());
+  std::thread loading([&] { residency.RunAll(); });
   loading_b.wait();
   EXPECT_TRUE(store.Find("a", "").ok());
   const absl::Status status = store.Find("b", "").status();
@@ -203,7 +206,7 @@ TEST_F(ModelStoreTest, WatcherHearsWhatIsThereAndEveryChangeInOrder) {
   std::vector<std::string> early;
   std::vector<std::string> late;
   store_.Watch([&](const ModelInfo& info) { early.push_back(Line(info)); });
-  ASSERT_TRUE(ScanAndLoad(store_).ok());
+  ASSERT_TRUE(ScanAndLoad(residency_).ok());
   store_.Watch([&](const ModelInfo& info) { late.push_back(Line(info)); });
   EXPECT_THAT(early, ElementsAre("a/1 unloaded", "a/2 loading", "b/1 loading", "a/2 serving", "b/1 failed"));
   EXPECT_THAT(late, ElementsAre("a/1 unloaded", "a/2 serving", "b/1 failed"));
@@ -213,45 +216,48 @@ TEST_F(ModelStoreTest, WatcherMayAskTheStore) {
   Write("a/1");
   std::vector<bool> served;
   store_.Watch([&](const ModelInfo& info) { served.push_back(store_.Find(info.name, info.version).ok()); });
-  ASSERT_TRUE(ScanAndLoad(store_).ok());
+  ASSERT_TRUE(ScanAndLoad(residency_).ok());
   EXPECT_THAT(served, ElementsAre(false, true));
 }
 
 TEST_F(ModelStoreTest, EmptyRepositoryIsFine) {
-  ASSERT_TRUE(ScanAndLoad(store_).ok());
+  ASSERT_TRUE(ScanAndLoad(residency_).ok());
   EXPECT_THAT(store_.List(), IsEmpty());
   EXPECT_EQ(store_.Find("a", "").status().message(),
             "There is no such model. Asked for \"a\". There is none.");
 }
 
 TEST_F(ModelStoreTest, RepositoryThatCannotBeReadIsAnError) {
-  ModelStoreOptions options;
+  ResidencyOptions options;
   options.repository = directory_.path() / "gone";
-  ModelStore store(options, LoadThreeLayers);
-  EXPECT_EQ(store.Scan().code(), absl::StatusCode::kFailedPrecondition);
+  ModelStore store;
+  Residency residency(options, store, LoadThreeLayers);
+  EXPECT_EQ(residency.Scan().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(store.Find("a", "").status().code(), absl::StatusCode::kNotFound);
 }
 
 TEST_F(ModelStoreTest, IgnoredDirectoriesAreNoted) {
   Write("my model/1");
   std::vector<std::string> notes;
-  ModelStoreOptions options = Options();
+  ResidencyOptions options = Options();
   options.note = [&](const std::string& sentence) { notes.push_back(sentence); };
-  ModelStore store(options, LoadThreeLayers);
-  ASSERT_TRUE(ScanAndLoad(store).ok());
+  ModelStore store;
+  Residency residency(options, store, LoadThreeLayers);
+  ASSERT_TRUE(ScanAndLoad(residency).ok());
   EXPECT_THAT(notes, ElementsAre(HasSubstr("Ignored \"my model\"")));
 }
 
 TEST_F(ModelStoreTest, RestOfALoadErrorIsNotedAndNotTold) {
   Write("a/1");
   std::vector<std::string> notes;
-  ModelStoreOptions options = Options();
+  ResidencyOptions options = Options();
   options.note = [&](const std::string& text) { notes.push_back(text); };
-  ModelStore store(options, [](const std::string&, const capture::LoadOptions&) {
+  ModelStore store;
+  Residency residency(options, store, [](const std::string&, const capture::LoadOptions&) {
     return absl::StatusOr<std::unique_ptr<capture::ModelRunner>>(
         absl::FailedPreconditionError("No.\nframe #0"));
   });
-  ASSERT_TRUE(ScanAndLoad(store).ok());
+  ASSERT_TRUE(ScanAndLoad(residency).ok());
   EXPECT_THAT(notes, ElementsAre("Model \"a\", version 1 failed to load: No.\nframe #0"));
   EXPECT_EQ(store.List().at(0).load_error, "No.");
 }
@@ -271,7 +277,7 @@ TEST_F(ModelStoreTest, ThreadsMayAskWhileItLoads) {
       }
     });
   }
-  EXPECT_TRUE(ScanAndLoad(store_).ok());
+  EXPECT_TRUE(ScanAndLoad(residency_).ok());
   done = true;
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(Lines(store_.List()).size(), 20u);

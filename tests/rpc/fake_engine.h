@@ -208,6 +208,24 @@ class FakeEngine : public Engine {
     return absl::NotFoundError("No such model.");
   }
 
+  // Answers with the model that was set, and keeps what it was asked for.
+  void LoadModel(const std::string& name, const std::string& version, LoadModelOptions options,
+                 std::function<void(absl::StatusOr<ModelInfo>)> done) override {
+    {
+      const std::lock_guard lock(mutex_);
+      loads_.push_back(options);
+    }
+    done(GetModel(name, version));
+  }
+  void UnloadModel(const std::string& name, const std::string& version,
+                   std::function<void(absl::StatusOr<ModelInfo>)> done) override {
+    done(GetModel(name, version));
+  }
+  std::vector<LoadModelOptions> loads() const {
+    const std::lock_guard lock(mutex_);
+    return loads_;
+  }
+
   void WatchModels(std::function<void(const ModelInfo&)> listener) override {
     std::vector<ModelInfo> models;
     {
@@ -249,6 +267,7 @@ class FakeEngine : public Engine {
   }
 
   mutable std::mutex mutex_;
+  std::vector<LoadModelOptions> loads_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::function<void(const DeviceState&)>> device_listeners_ ABSL_GUARDED_BY(mutex_);
   std::condition_variable arrived_;  // a queue has grown
   std::function<void(FakeCall&)> play_ ABSL_GUARDED_BY(mutex_);

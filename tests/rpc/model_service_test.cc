@@ -118,17 +118,33 @@ TEST_F(ModelServiceTest, AnUnknownModelIsNotFound) {
   EXPECT_EQ(models_->GetModel(&context, {}, &response).error_code(), grpc::StatusCode::NOT_FOUND);
 }
 
-TEST_F(ModelServiceTest, LoadingAndUnloadingNameThemselves) {
+TEST_F(ModelServiceTest, LoadsWhatTheRequestSays) {
+  ModelInfo model;
+  model.name = "minilm";
+  model.version = "2";
+  model.state = ModelState::kServing;
+  engine_.SetModel(model);
+  grpc::ClientContext context;
+  v1::LoadModelRequest request;
+  request.set_model("minilm");
+  request.set_model_version("2");
+  request.set_unload_first(true);
+  v1::LoadModelResponse response;
+  ASSERT_TRUE(models_->LoadModel(&context, request, &response).ok());
+  EXPECT_EQ(response.model().version(), "2");
+  EXPECT_EQ(response.model().state(), v1::MODEL_STATE_SERVING);
+  ASSERT_EQ(engine_.loads().size(), 1);
+  EXPECT_TRUE(engine_.loads()[0].unload_first);
+  EXPECT_FALSE(engine_.loads()[0].force);
+}
+
+TEST_F(ModelServiceTest, ErrorsOfLoadingAndUnloadingAreTold) {
   grpc::ClientContext load_context;
   v1::LoadModelResponse load;
-  const grpc::Status load_status = models_->LoadModel(&load_context, {}, &load);
-  EXPECT_EQ(load_status.error_code(), grpc::StatusCode::UNIMPLEMENTED);
-  EXPECT_THAT(load_status.error_message(), HasSubstr("LoadModel is not built yet"));
+  EXPECT_EQ(models_->LoadModel(&load_context, {}, &load).error_code(), grpc::StatusCode::NOT_FOUND);
   grpc::ClientContext unload_context;
   v1::UnloadModelResponse unload;
-  const grpc::Status unload_status = models_->UnloadModel(&unload_context, {}, &unload);
-  EXPECT_EQ(unload_status.error_code(), grpc::StatusCode::UNIMPLEMENTED);
-  EXPECT_THAT(unload_status.error_message(), HasSubstr("UnloadModel is not built yet"));
+  EXPECT_EQ(models_->UnloadModel(&unload_context, {}, &unload).error_code(), grpc::StatusCode::NOT_FOUND);
 }
 
 }  // namespace
