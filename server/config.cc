@@ -91,7 +91,6 @@ struct Flags {
 
 // Adds the setting's default to its help.
 std::string HelpOf(const Setting& setting) {
-  if (setting.write == nullptr) return setting.help;
   const std::string text = setting.write(ServerConfig{});
   return text.empty() ? setting.help : absl::StrCat(setting.help, " Default: ", text, ".");
 }
@@ -132,6 +131,19 @@ absl::StatusOr<Flags> ParseFlags(std::vector<std::string> arguments) {
   return flags;
 }
 
+// Checks what no setting can tell alone.
+absl::Status CheckTogether(const ServerConfig& config) {
+  if (config.tls_cert.empty() != config.tls_key.empty()) {
+    return absl::InvalidArgumentError(
+        "--tls-cert and --tls-key go together. Name the certificate and its key, or neither.");
+  }
+  if (config.tls_cert.empty() && !config.tls_client_ca.empty()) {
+    return absl::InvalidArgumentError(
+        "--tls-client-ca needs TLS. Name --tls-cert and --tls-key too, or leave it out.");
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 std::optional<std::string> ProcessEnvironment(const std::string& name) {
@@ -142,7 +154,8 @@ std::optional<std::string> ProcessEnvironment(const std::string& name) {
 
 absl::StatusOr<ServerConfig> ReadYaml(const std::string& text, const std::string& source) {
   ServerConfig config;
-  const absl::Status status = ApplyYaml(text, source, &config);
+  absl::Status status = ApplyYaml(text, source, &config);
+  if (status.ok()) status = CheckTogether(config);
   if (!status.ok()) return status;
   return config;
 }
@@ -151,8 +164,7 @@ std::string ToYaml(const ServerConfig& config) {
   YAML::Emitter yaml;
   yaml << YAML::BeginMap;
   for (const Setting& setting : Settings()) {
-    if (setting.write != nullptr)
-      yaml << YAML::Key << setting.YamlKey() << YAML::Value << setting.write(config);
+    yaml << YAML::Key << setting.YamlKey() << YAML::Value << setting.write(config);
   }
   yaml << YAML::EndMap;
   return absl::StrCat(yaml.c_str(), "\n");
@@ -192,6 +204,7 @@ absl::StatusOr<Command> ReadCommandLine(const std::vector<std::string>& argument
     if (!status.ok() || !flags->settings[i].has_value()) continue;
     status = ReadValue(setting, absl::StrCat("--", setting.flag), *flags->settings[i], &command.config);
   }
+  if (status.ok()) status = CheckTogether(command.config);
   if (!status.ok()) return status;
   if (flags->print) {
     command.action = Command::Action::kPrint;

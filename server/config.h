@@ -40,6 +40,12 @@ struct ServerConfig {
   int32_t max_sequences = 4096;
   int64_t max_sequence_length = 0;  // 0: the model's own
   int32_t max_streams = 1024;       // a connection
+  std::string tls_cert;  // empty: no TLS
+  std::string tls_key;
+  std::string tls_client_ca;  // empty: clients need no certificate
+  absl::Duration tls_refresh_interval = absl::Minutes(1);
+  std::string auth_tokens_file;  // empty: clients need no token
+  absl::Duration auth_refresh_interval = absl::Seconds(10);
   absl::Duration drain_timeout = absl::Seconds(30);
   absl::Duration write_stall_timeout = absl::Seconds(60);
   bool json_logs = false;

@@ -125,17 +125,6 @@ Setting Switch(const char* flag, const char* help, bool ServerConfig::* member) 
           [=](const ServerConfig& config) { return config.*member ? "true" : "false"; }};
 }
 
-// A setting whose feature is not built: refused when set, never ignored.
-Setting NotBuilt(const char* flag, const char* value, const char* help, const char* what) {
-  return {
-      flag, value, absl::StrCat(help, " Not built yet: refused when set."),
-      [what](std::string_view text, ServerConfig*) -> absl::Status {
-        if (text.empty()) return absl::OkStatus();
-        return absl::InvalidArgumentError(absl::StrCat(what, " is not built yet. Leave the setting out."));
-      },
-      nullptr};
-}
-
 bool IsDevice(std::string_view text) {
   int32_t index = 0;
   return text == "cpu" || text == "cuda" ||
@@ -211,10 +200,17 @@ std::vector<Setting> MakeSettings() {
       Integer("max-sequence-length", "Longest sequence, tokens. model: the model's own limit.",
               &C::max_sequence_length, 0, kMaxInt, "model"),
       Integer("max-streams", "Most requests at once on one connection.", &C::max_streams, 1, kMaxInt),
-      NotBuilt("tls-cert", "FILE", "Certificate of the server, PEM.", "TLS"),
-      NotBuilt("tls-key", "FILE", "Key of the certificate, PEM.", "TLS"),
-      NotBuilt("tls-client-ca", "FILE", "Authorities of client certificates, PEM.", "TLS"),
-      NotBuilt("auth-tokens-file", "FILE", "Bearer tokens and their roles.", "Checking bearer tokens"),
+      Text("tls-cert", "FILE", "Certificate of the server, PEM. Empty: no TLS.", &C::tls_cert),
+      Text("tls-key", "FILE", "Key of the certificate, PEM.", &C::tls_key),
+      Text("tls-client-ca", "FILE",
+           "Authorities of client certificates, PEM; clients without one are refused. Empty: none is asked for.",
+           &C::tls_client_ca),
+      Duration("tls-refresh-interval", "How often the TLS files are looked at for new ones.",
+               &C::tls_refresh_interval, absl::Seconds(1)),
+      Text("auth-tokens-file", "FILE", "Bearer tokens and their roles, YAML. Empty: none is asked for.",
+           &C::auth_tokens_file),
+      Duration("auth-refresh-interval", "How often the file of tokens is looked at for changes.",
+               &C::auth_refresh_interval),
       Duration("drain-timeout", "How long admitted requests may run on after SIGTERM.", &C::drain_timeout),
       Duration("write-stall-timeout", "How long a client may take nothing of its stream.",
                &C::write_stall_timeout, absl::Milliseconds(1)),
@@ -222,8 +218,8 @@ std::vector<Setting> MakeSettings() {
        [](const C& config) { return config.json_logs ? "json" : "text"; }},
       Switch("log-text", "Whether the texts of requests may be written to the log.", &C::log_text),
       Text("port-file", "FILE",
-           "File to write the ports to once they are bound, as JSON {\"listen\": N, \"metrics\": N}. Empty: "
-           "none.",
+           "File to write the ports to once they are bound, as JSON with listen, metrics, admin and health; 0 "
+           "where there is none. Empty: none.",
            &C::port_file),
   };
 }

@@ -18,7 +18,7 @@ struct Setting {
   std::string help;
   // Checks `text` and stores it.
   std::function<absl::Status(std::string_view text, ServerConfig* config)> read;
-  // The text that read() turns into the same value. Null for a setting that is not built yet.
+  // The text that read() turns into the same value.
   std::function<std::string(const ServerConfig& config)> write;
 
   std::string YamlKey() const;   // "queue_limit"

@@ -56,8 +56,17 @@ EngineOptions EngineOptionsOf(const config::ServerConfig& config) {
 }
 
 rpc::ServerOptions ServerOptionsOf(const config::ServerConfig& config) {
-  return {config.listen,      config.admin_listen,       config.health_listen, config.max_message_bytes,
-          config.max_streams, config.write_stall_timeout};
+  rpc::ServerOptions options;
+  options.listen = config.listen;
+  options.admin_listen = config.admin_listen;
+  options.health_listen = config.health_listen;
+  options.max_message_bytes = config.max_message_bytes;
+  options.max_streams = config.max_streams;
+  options.write_stall_timeout = config.write_stall_timeout;
+  options.tls = {config.tls_cert, config.tls_key, config.tls_client_ca, config.tls_refresh_interval};
+  options.auth_tokens_file = config.auth_tokens_file;
+  options.auth_refresh_interval = config.auth_refresh_interval;
+  return options;
 }
 
 // Signals that stop the server. Blocked in every thread, so that only WaitForStop() sees them.
@@ -90,10 +99,11 @@ void WaitForStop() {
 }
 
 // Writes the ports into a file that appears whole.
-absl::Status WritePorts(const std::string& path, int listen, int metrics) {
+absl::Status WritePorts(const std::string& path, const rpc::Server& server, int metrics) {
   const std::string unfinished = absl::StrCat(path, ".", getpid());
   std::ofstream file(unfinished);
-  file << "{\"listen\": " << listen << ", \"metrics\": " << metrics << "}\n";
+  file << "{\"listen\": " << server.port() << ", \"metrics\": " << metrics
+       << ", \"admin\": " << server.admin_port() << ", \"health\": " << server.health_port() << "}\n";
   file.close();
   if (file && std::rename(unfinished.c_str(), path.c_str()) == 0) return absl::OkStatus();
   std::remove(unfinished.c_str());
@@ -121,7 +131,7 @@ absl::Status Serve(const config::ServerConfig& config) {
   const auto metrics_http = telemetry::MetricsHttp::Start(config.metrics_listen, metrics);
   if (!metrics_http.ok()) ExitWithoutServing(metrics_http.status());
   if (!config.port_file.empty()) {
-    const absl::Status written = WritePorts(config.port_file, (*server)->port(), (*metrics_http)->port());
+    const absl::Status written = WritePorts(config.port_file, **server, (*metrics_http)->port());
     if (!written.ok()) return written;
   }
   telemetry::Log(

@@ -32,6 +32,17 @@ void AddCommonFlags(CLI::App& command, CommonFlags& flags) {
   command.add_option("--token-file", flags.token_file, "File whose first line is a bearer token")
       ->type_name("FILE")
       ->group(kGroup);
+  command.add_flag("--tls", flags.tls, "Encrypt, and check the server by the system's authorities")
+      ->group(kGroup);
+  command.add_option("--tls-ca", flags.tls_ca, "Encrypt, and check the server by these authorities, PEM")
+      ->type_name("FILE")
+      ->group(kGroup);
+  command.add_option("--tls-cert", flags.tls_cert, "Certificate of this client, PEM; needs --tls-key")
+      ->type_name("FILE")
+      ->group(kGroup);
+  command.add_option("--tls-key", flags.tls_key, "Key of the certificate, PEM")
+      ->type_name("FILE")
+      ->group(kGroup);
   command
       .add_option("--timeout", flags.timeout,
                   "Longest time for a call, such as 30s or 500ms. Default: no limit")
@@ -69,6 +80,10 @@ absl::StatusOr<std::unique_ptr<Client>> ConnectWith(const CommonFlags& flags, bo
   ClientOptions options;
   options.target = flags.server;
   options.token_file = flags.token_file;
+  options.tls = flags.tls;
+  options.tls_ca_file = flags.tls_ca;
+  options.tls_cert_file = flags.tls_cert;
+  options.tls_key_file = flags.tls_key;
   options.retry = retry;
   if (!flags.timeout.empty()) {
     const absl::StatusOr<absl::Duration> timeout = ReadDuration("--timeout", flags.timeout);
@@ -77,7 +92,7 @@ absl::StatusOr<std::unique_ptr<Client>> ConnectWith(const CommonFlags& flags, bo
     options.connect_timeout = std::min(options.connect_timeout, *timeout);
   }
   absl::StatusOr<std::unique_ptr<Client>> client = Client::Connect(options);
-  // Every other error of Connect is about the token file that the flags name.
+  // Every other error of Connect is about a file that the flags name.
   if (!client.ok() && ExitCodeOf(client.status()) != kExitCannotConnect) {
     return UsageError(std::string(client.status().message()));
   }

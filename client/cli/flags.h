@@ -16,6 +16,10 @@ namespace attribution::cli {
 struct CommonFlags {
   std::string server;
   std::string token_file;
+  bool tls = false;
+  std::string tls_ca;
+  std::string tls_cert;
+  std::string tls_key;
   std::string timeout;
   std::string format = "table";
   std::string color = "auto";

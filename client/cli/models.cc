@@ -27,6 +27,13 @@ constexpr char kShowExamples[] = R"(Examples:
   attribution models show minilm
   attribution models show minilm:1 --format json)";
 
+constexpr char kLoadExamples[] = R"(Examples:
+  attribution models load minilm
+  attribution models load minilm:2 --unload-first)";
+constexpr char kUnloadExamples[] = R"(Examples:
+  attribution models unload minilm
+  attribution models unload minilm:1)";
+
 std::string OrDash(const std::string& value) { return value.empty() ? "-" : value; }
 
 std::string Count(int64_t value) { return value == 0 ? "-" : absl::StrCat(value); }
@@ -143,10 +150,27 @@ absl::Status Show(const CommonFlags& common, const std::string& name) {
   return absl::OkStatus();
 }
 
+absl::Status Load(const CommonFlags& common, const std::string& name, LoadModelOptions options) {
+  const absl::StatusOr<std::unique_ptr<Client>> client = ConnectWith(common);
+  if (!client.ok()) return client.status();
+  const std::pair<std::string, std::string> parts = absl::StrSplit(name, absl::MaxSplits(':', 1));
+  const absl::StatusOr<ModelInfo> model = (*client)->LoadModel(parts.first, parts.second, options);
+  if (!model.ok()) return model.status();
+  std::cout << (common.json() ? JsonOfModel(*model) : ShowText(*model, OutputTerminal(common).width));
+  return absl::OkStatus();
+}
+
+absl::Status Unload(const CommonFlags& common, const std::string& name) {
+  const absl::StatusOr<std::unique_ptr<Client>> client = ConnectWith(common);
+  if (!client.ok()) return client.status();
+  const std::pair<std::string, std::string> parts = absl::StrSplit(name, absl::MaxSplits(':', 1));
+  return (*client)->UnloadModel(parts.first, parts.second);
+}
+
 }  // namespace
 
 void AddModelsCommand(CLI::App& app, absl::Status& status) {
-  CLI::App* models = app.add_subcommand("models", "Tell about the models of the server");
+  CLI::App* models = app.add_subcommand("models", "Tell about the models of the server, load and unload them");
   models->require_subcommand(1);
   auto common = std::make_shared<CommonFlags>();
   CLI::App* list = models->add_subcommand("list", "List every version of every model");
@@ -160,6 +184,26 @@ void AddModelsCommand(CLI::App& app, absl::Status& status) {
   AddCommonFlags(*show, *common);
   show->footer(kShowExamples);
   show->callback([common, name, &status] { status = Show(*common, *name); });
+
+  auto options = std::make_shared<LoadModelOptions>();
+  CLI::App* load = models->add_subcommand("load", "Load or reload a model, and show it once it serves");
+  load->add_option("model", *name, "Model, name or name:version; the newest version unless named")
+      ->required()
+      ->type_name("NAME");
+  load->add_flag("--force", options->force, "Load again even if the same bytes serve");
+  load->add_flag("--unload-first", options->unload_first,
+                 "Free the old copy first, when both do not fit; requests fail meanwhile");
+  AddCommonFlags(*load, *common);
+  load->footer(kLoadExamples);
+  load->callback([common, name, options, &status] { status = Load(*common, *name, *options); });
+
+  CLI::App* unload = models->add_subcommand("unload", "Take a model out of memory, after its last request");
+  unload->add_option("model", *name, "Model, name or name:version; the newest that serves unless named")
+      ->required()
+      ->type_name("NAME");
+  AddCommonFlags(*unload, *common);
+  unload->footer(kUnloadExamples);
+  unload->callback([common, name, &status] { status = Unload(*common, *name); });
 }
 
 }  // namespace attribution::cli

@@ -1,7 +1,6 @@
 #include "client/cpp/channel.h"
 
 #include <grpcpp/create_channel.h>
-#include <grpcpp/security/credentials.h>
 #include <grpcpp/support/channel_arguments.h>
 
 #include "absl/strings/match.h"
@@ -45,8 +44,9 @@ std::string FullTarget(const std::string& target) {
   return absl::StrCat("dns:///", target);
 }
 
-absl::StatusOr<std::shared_ptr<grpc::Channel>> ConnectChannel(const std::string& target,
-                                                              absl::Duration timeout, bool retry) {
+absl::StatusOr<std::shared_ptr<grpc::Channel>> ConnectChannel(
+    const std::string& target, const std::shared_ptr<grpc::ChannelCredentials>& credentials,
+    absl::Duration timeout, bool retry) {
   grpc::ChannelArguments arguments;
   arguments.SetServiceConfigJSON(kServiceConfig);
   if (!retry) arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
@@ -55,7 +55,7 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> ConnectChannel(const std::string&
   // Without a pool of its own, a new client would wait out the pause after an older client's failed attempt.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   std::shared_ptr<grpc::Channel> channel =
-      grpc::CreateCustomChannel(FullTarget(target), grpc::InsecureChannelCredentials(), arguments);
+      grpc::CreateCustomChannel(FullTarget(target), credentials, arguments);
 
   const auto deadline = absl::ToChronoTime(absl::Now() + timeout);
   grpc_connectivity_state state = channel->GetState(/*try_to_connect=*/true);

@@ -3,6 +3,7 @@
 #define ATTRIBUTION_CLIENT_CPP_CHANNEL_H_
 
 #include <grpcpp/channel.h>
+#include <grpcpp/security/credentials.h>
 
 #include <memory>
 #include <string>
@@ -17,8 +18,9 @@ std::string FullTarget(const std::string& target);
 
 // Returns a connected channel. UNAVAILABLE with kCannotConnectReason as soon as every address has refused, or
 // after `timeout`. Without `retry` every call is sent once.
-absl::StatusOr<std::shared_ptr<grpc::Channel>> ConnectChannel(const std::string& target,
-                                                              absl::Duration timeout, bool retry);
+absl::StatusOr<std::shared_ptr<grpc::Channel>> ConnectChannel(
+    const std::string& target, const std::shared_ptr<grpc::ChannelCredentials>& credentials,
+    absl::Duration timeout, bool retry);
 
 }  // namespace attribution::client
 

@@ -16,6 +16,7 @@
 #include "attribution/v1/model_service.grpc.pb.h"
 #include "client/cpp/channel.h"
 #include "client/cpp/convert.h"
+#include "client/cpp/credentials.h"
 #include "client/cpp/send_rollout.h"
 #include "client/cpp/status.h"
 #include "grpc/health/v1/health.grpc.pb.h"
@@ -212,6 +213,31 @@ class GrpcClient : public Client {
     return client::FromProto(response.model());
   }
 
+  absl::StatusOr<ModelInfo> LoadModel(const std::string& name, const std::string& version,
+                                      LoadModelOptions options) override {
+    grpc::ClientContext context;
+    Prepare(context);
+    v1::LoadModelRequest request;
+    request.set_model(name);
+    request.set_model_version(version);
+    request.set_force(options.force);
+    request.set_unload_first(options.unload_first);
+    v1::LoadModelResponse response;
+    const grpc::Status status = models_->LoadModel(&context, request, &response);
+    if (!status.ok()) return ToStatus(status);
+    return client::FromProto(response.model());
+  }
+
+  absl::Status UnloadModel(const std::string& name, const std::string& version) override {
+    grpc::ClientContext context;
+    Prepare(context);
+    v1::UnloadModelRequest request;
+    request.set_model(name);
+    request.set_model_version(version);
+    v1::UnloadModelResponse response;
+    return ToStatus(models_->UnloadModel(&context, request, &response));
+  }
+
   absl::StatusOr<HealthState> CheckHealth(const std::string& service) override {
     grpc::ClientContext context;
     Prepare(context);
@@ -262,8 +288,11 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const ClientOptions& opt
     if (!read.ok()) return read.status();
     token = *std::move(read);
   }
+  const absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> credentials =
+      client::MakeCredentials(options);
+  if (!credentials.ok()) return credentials.status();
   absl::StatusOr<std::shared_ptr<grpc::Channel>> channel =
-      client::ConnectChannel(options.target, options.connect_timeout, options.retry);
+      client::ConnectChannel(options.target, *credentials, options.connect_timeout, options.retry);
   if (!channel.ok()) return channel.status();
   return std::make_unique<GrpcClient>(*channel, options, std::move(token));
 }

@@ -28,9 +28,16 @@ struct ClientOptions {
   // `host:port`, or a gRPC target such as `dns:///name:port` or `unix:/path`. A bare `host:port` is resolved
   // by DNS and calls go round all of its addresses.
   std::string target = "127.0.0.1:8500";
-  // File whose first line is a bearer token, sent with every call. Empty: none. The connection is not
-  // encrypted.
+  // File whose first line is a bearer token, sent with every call. Empty: none. Without TLS everybody on the
+  // way can read it.
   std::string token_file;
+  // Whether the connection is encrypted and the server proves who it is. Set by each of the files below too.
+  bool tls = false;
+  // Authorities that the server's certificate is checked against, PEM. Empty: those of the system.
+  std::string tls_ca_file;
+  // Certificate of this client and its key, PEM, for servers that ask for one. Both or neither.
+  std::string tls_cert_file;
+  std::string tls_key_file;
   // How long Connect may take.
   absl::Duration connect_timeout = absl::Seconds(10);
   // How long each call may take, retries included.
@@ -53,7 +60,7 @@ class Client {
   virtual ~Client() = default;
 
   // Connects to a server. UNAVAILABLE with kCannotConnectReason if none answers; INVALID_ARGUMENT or
-  // NOT_FOUND if the token file cannot be used.
+  // NOT_FOUND if a file of the options cannot be used.
   //
   // Calls that the server refuses with UNAVAILABLE or RESOURCE_EXHAUSTED are tried again by themselves, up to
   // five times, after the pause that the server names, until the call's timeout, unless options.retry is
@@ -88,6 +95,15 @@ class Client {
 
   // Tells about one version. Empty: the newest that serves, else the newest. NOT_FOUND if there is none.
   virtual absl::StatusOr<ModelInfo> GetModel(const std::string& name, const std::string& version) = 0;
+
+  // Loads or reloads a version, the newest in the repository if `version` is empty, and returns it once it
+  // serves. FAILED_PRECONDITION with the load error; RESOURCE_EXHAUSTED if it does not fit.
+  virtual absl::StatusOr<ModelInfo> LoadModel(const std::string& name, const std::string& version,
+                                              LoadModelOptions options) = 0;
+
+  // Takes a version, the newest that serves if `version` is empty, out of memory, and returns once its last
+  // request has ended.
+  virtual absl::Status UnloadModel(const std::string& name, const std::string& version) = 0;
 
   // Asks for the health of `service`: empty for the whole server, `model/<name>` for one model. NOT_FOUND if
   // unknown.

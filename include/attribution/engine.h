@@ -53,6 +53,7 @@ struct CallContext {
   std::string request_id;
   std::string trace_id;  // of the caller's trace, 32 hexadecimal digits; empty: none
   std::string peer;
+  std::string client;  // who asks, for a fair share: the name of its token or certificate, else its address
   int32_t priority = 0;  // larger goes first
 };
 

@@ -24,14 +24,17 @@ auto TakeRequest(const grpc::ByteBuffer* bytes) -> decltype(FromProto(std::declv
   return FromProto(std::move(message));
 }
 
-// Hands the request to the engine, or the error to `sink`: one way out for both.
-template <typename Sink>
-void Start(Engine& engine, absl::StatusOr<CallContext> call, absl::StatusOr<AttributionRequest> request,
+// Hands the request to the engine, or the error to `sink`: one way out for both. Only a call that was let in
+// is parsed.
+template <typename Message, typename Sink>
+void Start(Engine& engine, absl::StatusOr<CallContext> call, const grpc::ByteBuffer* bytes,
            const std::shared_ptr<Sink>& sink) {
-  absl::Status status = call.status();
-  if (call.ok() && !request.ok()) LogRefused(*call, request.status());
-  status.Update(request.status());
-  if (!status.ok()) return sink->OnDone(status);
+  if (!call.ok()) return sink->OnDone(call.status());
+  absl::StatusOr<AttributionRequest> request = TakeRequest<Message>(bytes);
+  if (!request.ok()) {
+    LogRefused(*call, request.status());
+    return sink->OnDone(request.status());
+  }
   sink->Started(engine.Attribute(*std::move(request), *std::move(call), sink));
 }
 
@@ -39,11 +42,11 @@ void Start(Engine& engine, absl::StatusOr<CallContext> call, absl::StatusOr<Attr
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* AttributionServiceImpl::Attribute(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* request) {
-  absl::StatusOr<CallContext> call = SetUpCall(context);
+  absl::StatusOr<CallContext> call = SetUpCall(context, gate_, Role::kAttribute);
   const std::shared_ptr<EventStream> stream =
       EventStream::Create(context, write_stall_timeout_, call.ok() ? call->request_id : "");
   auto* const reactor = new EventReactor<grpc::ServerWriteReactor<grpc::ByteBuffer>>(stream);
-  Start(engine_, std::move(call), TakeRequest<v1::AttributeRequest>(request), stream);
+  Start<v1::AttributeRequest>(engine_, std::move(call), request, stream);
   return reactor;
 }
 
@@ -52,7 +55,7 @@ grpc::ServerUnaryReactor* AttributionServiceImpl::ComputeMetrics(grpc::CallbackS
                                                                  grpc::ByteBuffer* response) {
   const std::shared_ptr<MetricsReply> reply = MetricsReply::Create(context, response, write_stall_timeout_);
   grpc::ServerUnaryReactor* const reactor = reply->reactor();
-  Start(engine_, SetUpCall(context), TakeRequest<v1::ComputeMetricsRequest>(request), reply);
+  Start<v1::ComputeMetricsRequest>(engine_, SetUpCall(context, gate_, Role::kAttribute), request, reply);
   return reactor;
 }
 
@@ -65,20 +68,19 @@ grpc::ServerUnaryReactor* AttributionServiceImpl::Estimate(grpc::CallbackServerC
     if (estimate.ok()) *response = ToBytes(ToProto(*estimate));
     reactor->Finish(ToFinalStatus(estimate.status(), context));
   };
-  absl::Status status = SetUpCall(context).status();
-  absl::StatusOr<EstimateRequest> estimate = TakeRequest<v1::EstimateRequest>(request);
-  status.Update(estimate.status());
-  if (status.ok()) {
+  const absl::StatusOr<CallContext> call = SetUpCall(context, gate_, Role::kAttribute);
+  absl::StatusOr<EstimateRequest> estimate = call.ok() ? TakeRequest<v1::EstimateRequest>(request) : call.status();
+  if (estimate.ok()) {
     engine_.Estimate(*std::move(estimate), answer);
   } else {
-    answer(status);
+    answer(estimate.status());
   }
   return reactor;
 }
 
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* AttributionServiceImpl::Rollout(
     grpc::CallbackServerContext* context) {
-  return ServeRollout(engine_, context, write_stall_timeout_);
+  return ServeRollout(engine_, context, SetUpCall(context, gate_, Role::kAttribute), write_stall_timeout_);
 }
 
 }  // namespace attribution::rpc

@@ -8,6 +8,7 @@
 #include "absl/time/time.h"
 #include "attribution/engine.h"
 #include "attribution/v1/attribution_service.grpc.pb.h"
+#include "server/rpc/call_gate.h"
 
 namespace attribution::rpc {
 
@@ -18,10 +19,10 @@ using RawAttributionService = v1::AttributionService::WithRawCallbackMethod_Attr
 
 class AttributionServiceImpl : public RawAttributionService {
  public:
-  // REQUIRES: `engine` outlives the grpc::Server that this is registered with.
+  // REQUIRES: `engine` and `gate` outlive the grpc::Server that this is registered with.
   // A client that takes nothing for `write_stall_timeout` loses its call. REQUIRES: it is above 0.
-  AttributionServiceImpl(Engine& engine, absl::Duration write_stall_timeout)
-      : engine_(engine), write_stall_timeout_(write_stall_timeout) {}
+  AttributionServiceImpl(Engine& engine, const CallGate& gate, absl::Duration write_stall_timeout)
+      : engine_(engine), gate_(gate), write_stall_timeout_(write_stall_timeout) {}
 
   grpc::ServerWriteReactor<grpc::ByteBuffer>* Attribute(grpc::CallbackServerContext* context,
                                                         const grpc::ByteBuffer* request) override;
@@ -35,6 +36,7 @@ class AttributionServiceImpl : public RawAttributionService {
 
  private:
   Engine& engine_;
+  const CallGate& gate_;
   const absl::Duration write_stall_timeout_;
 };
 

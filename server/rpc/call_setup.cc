@@ -67,6 +67,18 @@ std::string TraceIdOf(std::string_view trace_parent) {
 
 }  // namespace
 
+absl::StatusOr<CallContext> SetUpCall(grpc::CallbackServerContext* context, const CallGate& gate, Role role) {
+  absl::StatusOr<CallContext> call = SetUpCall(context);
+  if (!call.ok()) return call;
+  absl::StatusOr<std::string> client = gate.LetIn(*context, role);
+  if (!client.ok()) {
+    LogRefused(*call, client.status());
+    return client.status();
+  }
+  call->client = *std::move(client);
+  return call;
+}
+
 absl::StatusOr<CallContext> SetUpCall(grpc::CallbackServerContext* context) {
   CallContext call;
   call.request_id = Metadata(*context, kRequestId).value_or("");

@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "attribution/engine.h"
 #include "grpcpp/server_context.h"
+#include "server/rpc/call_gate.h"
 
 namespace attribution::rpc {
 
@@ -18,6 +19,10 @@ namespace attribution::rpc {
 // zeros, counts as none. INVALID_ARGUMENT, with a line in the log, when x-priority is not a 32-bit integer.
 // REQUIRES: called once for a call, before its Finish().
 absl::StatusOr<CallContext> SetUpCall(grpc::CallbackServerContext* context);
+
+// The same for a call that must pass `gate` in `role`, and the name of its client. Errors of the gate too, with
+// a line in the log.
+absl::StatusOr<CallContext> SetUpCall(grpc::CallbackServerContext* context, const CallGate& gate, Role role);
 
 // Writes the log line of a call that ends with `status` before the engine has seen it. Those that the engine
 // sees get theirs from it.

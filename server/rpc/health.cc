@@ -153,7 +153,7 @@ grpc::ServerUnaryReactor* HealthServiceImpl::Check(grpc::CallbackServerContext* 
                                                    const grpc::ByteBuffer* request,
                                                    grpc::ByteBuffer* response) {
   return AnswerUnary<HealthCheckRequest>(
-      context, request, response,
+      context, SetUpCall(context).status(), request, response,
       [this](const HealthCheckRequest& check) -> absl::StatusOr<HealthCheckResponse> {
         HealthCheckResponse reply;
         reply.set_status(statuses_->Get(check.service()));

@@ -74,7 +74,7 @@ grpc::ServerUnaryReactor* ModelServiceImpl::ListModels(grpc::CallbackServerConte
                                                        const grpc::ByteBuffer* request,
                                                        grpc::ByteBuffer* response) {
   return AnswerUnary<v1::ListModelsRequest>(
-      context, request, response, [this](const v1::ListModelsRequest& list) {
+      context, SetUpCall(context, gate_, Role::kAttribute).status(), request, response, [this](const v1::ListModelsRequest& list) {
         std::vector<ModelInfo> models = engine_.ListModels();
         std::sort(models.begin(), models.end(), [](const ModelInfo& a, const ModelInfo& b) {
           return Before({a.name, a.version}, {b.name, b.version});
@@ -87,7 +87,7 @@ grpc::ServerUnaryReactor* ModelServiceImpl::GetModel(grpc::CallbackServerContext
                                                      const grpc::ByteBuffer* request,
                                                      grpc::ByteBuffer* response) {
   return AnswerUnary<v1::GetModelRequest>(
-      context, request, response,
+      context, SetUpCall(context, gate_, Role::kAttribute).status(), request, response,
       [this](const v1::GetModelRequest& get) -> absl::StatusOr<v1::GetModelResponse> {
         const absl::StatusOr<ModelInfo> model = engine_.GetModel(get.model(), get.model_version());
         if (!model.ok()) return model.status();
@@ -101,7 +101,7 @@ grpc::ServerUnaryReactor* ModelServiceImpl::LoadModel(grpc::CallbackServerContex
                                                       const grpc::ByteBuffer* request,
                                                       grpc::ByteBuffer* response) {
   return AnswerLater<v1::LoadModelRequest, v1::LoadModelResponse>(
-      context, request, response, [this](const v1::LoadModelRequest& load, const auto& finish) {
+      context, SetUpCall(context, gate_, Role::kAdmin).status(), request, response, [this](const v1::LoadModelRequest& load, const auto& finish) {
         engine_.LoadModel(load.model(), load.model_version(), {load.force(), load.unload_first()},
                           [finish](const absl::StatusOr<ModelInfo>& model) {
                             if (!model.ok()) return finish(model.status());
@@ -116,7 +116,7 @@ grpc::ServerUnaryReactor* ModelServiceImpl::UnloadModel(grpc::CallbackServerCont
                                                         const grpc::ByteBuffer* request,
                                                         grpc::ByteBuffer* response) {
   return AnswerLater<v1::UnloadModelRequest, v1::UnloadModelResponse>(
-      context, request, response, [this](const v1::UnloadModelRequest& unload, const auto& finish) {
+      context, SetUpCall(context, gate_, Role::kAdmin).status(), request, response, [this](const v1::UnloadModelRequest& unload, const auto& finish) {
         engine_.UnloadModel(unload.model(), unload.model_version(),
                             [finish](const absl::StatusOr<ModelInfo>& model) {
                               if (!model.ok()) return finish(model.status());

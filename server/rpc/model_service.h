@@ -4,6 +4,7 @@
 
 #include "attribution/engine.h"
 #include "attribution/v1/model_service.grpc.pb.h"
+#include "server/rpc/call_gate.h"
 
 namespace attribution::rpc {
 
@@ -13,8 +14,8 @@ using RawModelService = v1::ModelService::WithRawCallbackMethod_ListModels<
 
 class ModelServiceImpl : public RawModelService {
  public:
-  // REQUIRES: `engine` outlives the grpc::Server that this is registered with.
-  explicit ModelServiceImpl(Engine& engine) : engine_(engine) {}
+  // REQUIRES: `engine` and `gate` outlive the grpc::Server that this is registered with.
+  ModelServiceImpl(Engine& engine, const CallGate& gate) : engine_(engine), gate_(gate) {}
 
   grpc::ServerUnaryReactor* ListModels(grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
                                        grpc::ByteBuffer* response) override;
@@ -27,6 +28,7 @@ class ModelServiceImpl : public RawModelService {
 
  private:
   Engine& engine_;
+  const CallGate& gate_;
 };
 
 // A page of `models`, which are sorted by name, then version. Its token names the last model of the page

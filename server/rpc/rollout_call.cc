@@ -231,8 +231,8 @@ class Reactor : public EventReactor<grpc::ServerBidiReactor<grpc::ByteBuffer, gr
 }  // namespace
 
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* ServeRollout(
-    Engine& engine, grpc::CallbackServerContext* context, absl::Duration stall_timeout) {
-  absl::StatusOr<CallContext> setup = SetUpCall(context);
+    Engine& engine, grpc::CallbackServerContext* context, absl::StatusOr<CallContext> setup,
+    absl::Duration stall_timeout) {
   auto* const reactor = new Reactor(
       engine, context, EventStream::Create(context, stall_timeout, setup.ok() ? setup->request_id : ""));
   reactor->Begin(std::move(setup), stall_timeout);

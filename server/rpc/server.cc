@@ -19,6 +19,7 @@
 #include "server/rpc/connections.h"
 #include "server/rpc/grpc_metrics_interceptor.h"
 #include "server/rpc/model_service.h"
+#include "server/telemetry/logging.h"
 
 namespace attribution::rpc {
 namespace {
@@ -65,21 +66,40 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   DeclareGrpcMetrics(metrics);
 
+  const auto credentials = MakeServerCredentials(options.tls);
+  if (!credentials.ok()) return credentials.status();
+  std::unique_ptr<TokenAuthority> tokens;
+  if (!options.auth_tokens_file.empty()) {
+    auto opened = TokenAuthority::Open(options.auth_tokens_file, options.auth_refresh_interval, absl::Now);
+    if (!opened.ok()) return opened.status();
+    tokens = *std::move(opened);
+    if (!options.tls.enabled()) {
+      telemetry::Log(telemetry::LogLevel::kWarning,
+                     "Tokens travel without TLS: everybody on the way can read them. Set --tls-cert.");
+    }
+  }
+
   std::unique_ptr<Server> server(new Server());
+  server->gate_ = std::make_unique<CallGate>(std::move(tokens), !options.tls.client_ca.empty());
   server->model_health_ = std::make_shared<ModelHealth>(server->statuses_, ServiceNames());
   for (Listener* listener : {&server->main_, &server->admin_, &server->health_}) {
     listener->services.push_back(std::make_unique<HealthServiceImpl>(server->statuses_));
   }
   server->main_.services.push_back(
-      std::make_unique<AttributionServiceImpl>(engine, options.write_stall_timeout));
-  server->main_.services.push_back(std::make_unique<ModelServiceImpl>(engine));
-  server->admin_.services.push_back(std::make_unique<ModelServiceImpl>(engine));
+      std::make_unique<AttributionServiceImpl>(engine, *server->gate_, options.write_stall_timeout));
+  server->main_.services.push_back(std::make_unique<ModelServiceImpl>(engine, *server->gate_));
+  server->admin_.services.push_back(std::make_unique<ModelServiceImpl>(engine, *server->gate_));
 
-  absl::Status status = Listen(options, options.listen, metrics, server->open_calls_, &server->main_);
-  if (!options.admin_listen.empty())
-    status.Update(Listen(options, options.admin_listen, metrics, server->open_calls_, &server->admin_));
-  if (!options.health_listen.empty())
-    status.Update(Listen(options, options.health_listen, metrics, server->open_calls_, &server->health_));
+  absl::Status status =
+      Listen(options, options.listen, *credentials, metrics, server->open_calls_, &server->main_);
+  if (!options.admin_listen.empty()) {
+    status.Update(
+        Listen(options, options.admin_listen, *credentials, metrics, server->open_calls_, &server->admin_));
+  }
+  if (!options.health_listen.empty()) {
+    status.Update(Listen(options, options.health_listen, grpc::InsecureServerCredentials(), metrics,
+                         server->open_calls_, &server->health_));
+  }
   if (!status.ok()) return status;
 
   engine.WatchModels([health = server->model_health_](const ModelInfo& model) { health->OnModel(model); });
@@ -89,10 +109,11 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
 }
 
 absl::Status Server::Listen(const ServerOptions& options, const std::string& address,
+                            const std::shared_ptr<grpc::ServerCredentials>& credentials,
                             telemetry::Metrics& metrics, std::shared_ptr<OpenCalls> open_calls,
                             Listener* listener) {
   grpc::ServerBuilder builder;
-  builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &listener->port);
+  builder.AddListeningPort(address, credentials, &listener->port);
   // Two servers on one port would share its requests without a word.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, options.max_streams);

@@ -13,9 +13,11 @@
 #include "absl/time/time.h"
 #include "attribution/engine.h"
 #include "grpcpp/server.h"
+#include "server/rpc/call_gate.h"
 #include "server/rpc/health.h"
 #include "server/rpc/model_health.h"
 #include "server/rpc/open_calls.h"
+#include "server/rpc/tls.h"
 #include "server/telemetry/metrics.h"
 
 namespace attribution::rpc {
@@ -27,12 +29,16 @@ struct ServerOptions {
   int64_t max_message_bytes = 64 << 20;                    // of a request
   int32_t max_streams = 1024;                              // calls at once on one connection
   absl::Duration write_stall_timeout = absl::Seconds(60);  // a client may take nothing; above 0
+  TlsOptions tls;                                          // of listen and admin_listen
+  std::string auth_tokens_file;                            // empty: no tokens are asked for
+  absl::Duration auth_refresh_interval = absl::Seconds(10);
 };
 
 class Server {
  public:
   // Binds every address and starts to serve. Health says NOT_SERVING until the engine's models have settled.
-  // UNAVAILABLE, naming the address, when one cannot be bound.
+  // UNAVAILABLE, naming the address, when one cannot be bound; INVALID_ARGUMENT, naming the file, when one of
+  // TLS or the tokens cannot be used.
   // REQUIRES: `engine` and `metrics` outlive the server.
   static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options, Engine& engine,
                                                        telemetry::Metrics& metrics);
@@ -66,12 +72,14 @@ class Server {
 
   Server() = default;
   static absl::Status Listen(const ServerOptions& options, const std::string& address,
+                             const std::shared_ptr<grpc::ServerCredentials>& credentials,
                              telemetry::Metrics& metrics, std::shared_ptr<OpenCalls> open_calls,
                              Listener* listener);
 
   std::shared_ptr<HealthStatuses> statuses_ = std::make_shared<HealthStatuses>();
   std::shared_ptr<ModelHealth> model_health_;  // shared with the engine's listener
   std::shared_ptr<OpenCalls> open_calls_ = std::make_shared<OpenCalls>();
+  std::unique_ptr<CallGate> gate_;  // before the services, which use it
   Listener main_;
   Listener admin_;
   Listener health_;

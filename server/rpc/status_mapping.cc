@@ -74,12 +74,4 @@ grpc::Status ToFinalStatus(const absl::Status& status, grpc::ServerContextBase* 
   return ToGrpcStatus(status);
 }
 
-absl::Status NotBuiltYet(const char* what) {
-  return WithReason(
-      absl::UnimplementedError(absl::StrCat(what,
-                                            " is not built yet. It is in the .proto, and this "
-                                            "version of the server cannot do it; do not retry.")),
-      "NOT_IMPLEMENTED");
-}
-
 }  // namespace attribution::rpc

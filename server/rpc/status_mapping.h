@@ -27,9 +27,6 @@ grpc::Status ToGrpcStatus(const absl::Status& status);
 // REQUIRES: called once for a call, before its Finish().
 grpc::Status ToFinalStatus(const absl::Status& status, grpc::ServerContextBase* context);
 
-// The answer of a method, option or output that is in the .proto and not built yet.
-absl::Status NotBuiltYet(const char* what);
-
 }  // namespace attribution::rpc
 
 #endif  // SERVER_RPC_STATUS_MAPPING_H_

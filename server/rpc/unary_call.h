@@ -14,13 +14,13 @@
 namespace attribution::rpc {
 
 // Parses `bytes` into a Request, answers it with `answer`, a function from Request to
-// absl::StatusOr<message>, and finishes the call. The request id is echoed.
+// absl::StatusOr<message>, and finishes the call. `status`: that of SetUpCall(); an error is the answer.
 template <typename Request, typename Answer>
-grpc::ServerUnaryReactor* AnswerUnary(grpc::CallbackServerContext* context, const grpc::ByteBuffer* bytes,
-                                      grpc::ByteBuffer* response, const Answer& answer) {
+grpc::ServerUnaryReactor* AnswerUnary(grpc::CallbackServerContext* context, absl::Status status,
+                                      const grpc::ByteBuffer* bytes, grpc::ByteBuffer* response,
+                                      const Answer& answer) {
   Request request;
-  absl::Status status = SetUpCall(context).status();
-  status.Update(ParseMessage(*bytes, &request));
+  if (status.ok()) status = ParseMessage(*bytes, &request);
   if (status.ok()) {
     const auto reply = answer(request);
     status = reply.status();
@@ -34,8 +34,9 @@ grpc::ServerUnaryReactor* AnswerUnary(grpc::CallbackServerContext* context, cons
 // The same for an answer that comes later: `start` takes the request and a function that it calls once, from
 // any thread, with absl::StatusOr<Message>.
 template <typename Request, typename Message, typename Start>
-grpc::ServerUnaryReactor* AnswerLater(grpc::CallbackServerContext* context, const grpc::ByteBuffer* bytes,
-                                      grpc::ByteBuffer* response, const Start& start) {
+grpc::ServerUnaryReactor* AnswerLater(grpc::CallbackServerContext* context, absl::Status status,
+                                      const grpc::ByteBuffer* bytes, grpc::ByteBuffer* response,
+                                      const Start& start) {
   // gRPC keeps reactor, context and response until Finish().
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
   const auto finish = [context, response, reactor](const absl::StatusOr<Message>& reply) {
@@ -43,8 +44,7 @@ grpc::ServerUnaryReactor* AnswerLater(grpc::CallbackServerContext* context, cons
     reactor->Finish(ToFinalStatus(reply.status(), context));
   };
   Request request;
-  absl::Status status = SetUpCall(context).status();
-  status.Update(ParseMessage(*bytes, &request));
+  if (status.ok()) status = ParseMessage(*bytes, &request);
   if (status.ok()) {
     start(request, finish);
   } else {

@@ -79,13 +79,6 @@ TEST(StatusMappingTest, ALongMessageIsCutBetweenCharacters) {
   EXPECT_EQ(sent.substr(sent.size() - 3), "...");
 }
 
-TEST(StatusMappingTest, WhatIsNotBuiltNamesItself) {
-  const absl::Status status = NotBuiltYet("Estimate");
-  EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);
-  EXPECT_EQ(std::string(status.message()).rfind("Estimate is not built yet.", 0), 0u);
-  EXPECT_EQ(DetailOf<google::rpc::ErrorInfo>(ToGrpcStatus(status)).reason(), "NOT_IMPLEMENTED");
-}
-
 TEST(ValidUtf8Test, KeepsWhatIsValid) {
   for (const char* text :
        {"", "plain", "\xC3\xA9", "\xE2\x82\xAC", "\xF0\x9F\x98\x80", "\xED\x9F\xBF", "\xF4\x8F\xBF\xBF"}) {

@@ -1,0 +1,31 @@
+// The server's side of TLS: what its files must be, and the credentials that follow them when they change.
+#ifndef SERVER_RPC_TLS_H_
+#define SERVER_RPC_TLS_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "grpcpp/security/server_credentials.h"
+
+namespace attribution::rpc {
+
+struct TlsOptions {
+  std::string certificate;  // PEM file, with its chain; empty: no TLS
+  std::string key;          // PEM file
+  std::string client_ca;    // PEM file; empty: clients are not asked for a certificate
+  absl::Duration refresh_interval = absl::Minutes(1);  // at least a second
+
+  bool enabled() const { return !certificate.empty(); }
+};
+
+// Returns what a listening port takes. Files that are replaced serve new connections within the refresh
+// interval; a pair that does not match is passed over. A client certificate is checked if one comes; that one
+// comes is CallGate's part. INVALID_ARGUMENT, naming the file, if one cannot be read, is not PEM, or the key
+// is not the certificate's. An expired certificate is served, and logged: its clients will refuse it.
+absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeServerCredentials(const TlsOptions& options);
+
+}  // namespace attribution::rpc
+
+#endif  // SERVER_RPC_TLS_H_
