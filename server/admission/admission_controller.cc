@@ -72,6 +72,7 @@ Ticket AdmissionController::Continue(TurnRequest request) {
   Waiting waiting;
   waiting.request.deadline = request.deadline;
   waiting.request.priority = request.priority;
+  waiting.request.client = std::move(request.client);
   waiting.request.expected_seconds = request.expected_seconds;
   waiting.turn = absl::Seconds(request.expected_seconds) / std::max(request.chunks, 1);
   waiting.turn_done = std::move(request.done);
@@ -91,7 +92,8 @@ Ticket AdmissionController::Enqueue(Waiting waiting) {
     if (const absl::Status refused = RefuseNew(waiting); !refused.ok()) {
       calls.admissions.emplace_back(std::move(waiting.request.done), refused);
     } else {
-      const Key key = {-int64_t{waiting.request.priority}, ticket};
+      const Key key = {-int64_t{waiting.request.priority},
+                       shares_.StartTag(waiting.request.client, absl::ToDoubleSeconds(waiting.turn)), ticket};
       wake = waiting.expiry < EarliestExpiry();
       if (!waiting.is_admitted()) {
         ++waiting_requests_;
@@ -168,7 +170,7 @@ void AdmissionController::Cancel(Ticket ticket, const absl::Status& reason) {
   {
     const std::scoped_lock lock(mutex_);
     const auto waiting = std::find_if(queue_.begin(), queue_.end(),
-                                      [ticket](const auto& entry) { return entry.first.second == ticket; });
+                                      [ticket](const auto& entry) { return entry.first.ticket == ticket; });
     if (waiting == queue_.end()) return;
     if (!waiting->second.is_admitted()) {
       listener_.OnDecision("dropped", absl::IsDeadlineExceeded(reason) ? "deadline" : "cancelled");
@@ -219,20 +221,21 @@ void AdmissionController::Advance(Calls& calls, Ticket newest) {
   DropExpired(calls);
   std::vector<Key> blocked;  // who must wait for memory
   bool may_overtake = true;
-  Key last = {std::numeric_limits<int64_t>::min(), 0};
+  Key last = {std::numeric_limits<int64_t>::min(), 0, 0};
   while (HasFreeWorker()) {
     // Looked up anew each time: those that share a chunk leave the queue from the middle.
     const auto entry = queue_.upper_bound(last);
     if (entry == queue_.end()) return;
     last = entry->first;
     if (entry->second.is_admitted()) {
+      shares_.Started(last.start_tag);
       Waiting waiting = Remove(entry);
       calls.turns.emplace_back(std::move(waiting.turn_done), MakeStart(waiting.turn));
       continue;
     }
     if (!may_overtake) continue;
     const size_t before = calls.admissions.size();
-    if (!TryAdmit(entry, last.second == newest ? "at_once" : "after_waiting", calls)) {
+    if (!TryAdmit(entry, last.ticket == newest ? "at_once" : "after_waiting", calls)) {
       blocked.push_back(last);
       may_overtake = entry->second.overtakes < limits_.max_overtakes;
     } else if (calls.admissions[before].second.ok()) {
@@ -264,6 +267,7 @@ bool AdmissionController::TryAdmit(Queue::iterator waiting, std::string_view rea
   std::optional<Reservation> reservation = budget_.TryReserve(ReservedBytes(plan->estimated_peak_bytes));
   if (!reservation.has_value()) return false;  // the budget shrank meanwhile
   listener_.OnDecision("admitted", reason);
+  shares_.Started(waiting->first.start_tag);
   Waiting admitted = Remove(waiting);
   const auto chunks = static_cast<int64_t>(plan->chunks.size());
   Grant grant{*std::move(plan), *std::move(reservation), clock_() - admitted.submitted,
@@ -320,6 +324,7 @@ std::shared_ptr<Start> AdmissionController::MakeStart(absl::Duration expected) {
 
 void AdmissionController::Drop(Queue::iterator entry, absl::Status status, Calls& calls) {
   Waiting waiting = Remove(entry);
+  shares_.GiveBack(waiting.request.client, absl::ToDoubleSeconds(waiting.turn));
   if (waiting.is_admitted()) {
     calls.turns.emplace_back(std::move(waiting.turn_done), std::move(status));
   } else {
@@ -363,7 +368,7 @@ absl::Duration AdmissionController::WaitBefore(const Key& key) const {
 AdmissionController::Outlook AdmissionController::OutlookOf(const PlanRequest& plan, int32_t priority) const {
   const int64_t smallest_bytes = ReservedBytes(SmallestPlan(plan).estimated_peak_bytes);
   const std::scoped_lock lock(mutex_);
-  const Key key = {-int64_t{priority}, std::numeric_limits<Ticket>::max()};
+  const Key key = {-int64_t{priority}, std::numeric_limits<double>::infinity(), 0};
   const bool is_passable = std::all_of(queue_.begin(), queue_.upper_bound(key), [this](const auto& ahead) {
     return ahead.second.overtakes < limits_.max_overtakes;
   });

@@ -3,7 +3,8 @@
 // A request is admitted when a worker is free and its memory can be reserved; until then it waits. A request
 // of several chunks comes back to the queue for a turn of a worker before each of them, and keeps its memory
 // meanwhile. Small requests of like priority that wait for the same thing are admitted together and share a
-// chunk. Order: larger priority first, equal ones as they came. One that waits for memory lets smaller ones
+// chunk. Order: larger priority first; equal ones so that clients get equal shares of the workers' time, and
+// those of one client as they came. One that waits for memory lets smaller ones
 // that fit go before it a bounded number of times; those that need a turn alone, or join a chunk that starts
 // anyway, always pass.
 //
@@ -31,6 +32,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "server/admission/chunk_planner.h"
+#include "server/admission/fair_share.h"
 #include "server/admission/memory_budget.h"
 #include "server/admission/turn.h"
 
@@ -57,7 +59,8 @@ using AdmissionDone = std::function<void(absl::StatusOr<Grant>)>;
 struct AdmissionRequest {
   PlanRequest plan;
   absl::Time deadline = absl::InfiniteFuture();
-  int32_t priority = 0;         // larger goes first; equal ones in order of arrival
+  int32_t priority = 0;         // larger goes first; clients share evenly among equal ones
+  std::string client;           // who asks
   int64_t request_bytes = 0;    // held while it waits
   double expected_seconds = 0;  // from its start to its end; 0: unknown
   // Requests of one key that are a single chunk may run together. They differ in nothing but their sequences
@@ -73,6 +76,7 @@ using TurnDone = std::function<void(absl::StatusOr<std::shared_ptr<Start>>)>;
 struct TurnRequest {
   absl::Time deadline = absl::InfiniteFuture();
   int32_t priority = 0;
+  std::string client;
   double expected_seconds = 0;  // what is left of it, in
   int32_t chunks = 1;           // this many chunks
   TurnDone done;
@@ -169,8 +173,14 @@ class AdmissionController {
 
     bool is_admitted() const { return turn_done != nullptr; }
   };
-  // Orders by priority, largest first, then by ticket.
-  using Key = std::pair<int64_t, Ticket>;
+  // Place in the queue: by priority, largest first, then by the start tag of fair queueing, then by ticket.
+  struct Key {
+    int64_t minus_priority = 0;
+    double start_tag = 0;
+    Ticket ticket = 0;
+
+    friend auto operator<=>(const Key&, const Key&) = default;
+  };
   using Queue = std::map<Key, Waiting>;
   // Calls of `done` that are due once the lock is free.
   struct Calls {
@@ -222,6 +232,7 @@ class AdmissionController {
   std::function<void()> wake_listener_;
 
   mutable std::mutex mutex_;
+  FairShare shares_ ABSL_GUARDED_BY(mutex_);
   Queue queue_ ABSL_GUARDED_BY(mutex_);
   std::map<int64_t, absl::Time> running_ ABSL_GUARDED_BY(mutex_);  // expected end, by number of the turn
   int64_t waiting_requests_ ABSL_GUARDED_BY(mutex_) = 0;           // that are not admitted

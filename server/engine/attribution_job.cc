@@ -65,6 +65,7 @@ void AttributionJob::AskAdmission() {
   request.plan = plan_request_;
   request.deadline = context_.deadline;
   request.priority = context_.priority;
+  request.client = context_.client;
   request.request_bytes = BytesOf(*prepared_);
   request.expected_seconds = prepared_->learned->duration.RequestSeconds(plan_request_.lengths);
   if (!runs_alone_) request.share_key = ShareKeyOf(*prepared_);
@@ -241,6 +242,7 @@ void AttributionJob::WaitForTurn() {
   admission::TurnRequest request;
   request.deadline = context_.deadline;
   request.priority = context_.priority;
+  request.client = context_.client;
   request.expected_seconds = prepared_->learned->duration.RequestSeconds(
       {plan_request_.lengths.begin() + chunk().first_sequence, plan_request_.lengths.end()});
   request.done = [self = shared_from_this()](absl::StatusOr<std::shared_ptr<admission::Start>> start) {

@@ -24,6 +24,7 @@ admission::Ticket EngineRolloutHost::Admit(int64_t estimated_bytes, const CallCo
   request.plan = PlanWithEstimate(estimated_bytes);
   request.deadline = context.deadline;
   request.priority = context.priority;
+  request.client = context.client;
   request.done = [done = std::move(done)](absl::StatusOr<admission::Grant> grant) {
     if (!grant.ok()) return done(grant.status());
     grant->start->turn.End();  // memory alone is wanted until pieces come
@@ -37,6 +38,7 @@ admission::Ticket EngineRolloutHost::RunOnWorker(const CallContext& context, std
   admission::TurnRequest request;
   request.deadline = context.deadline;
   request.priority = context.priority;
+  request.client = context.client;
   request.done = [this, step = std::move(step), afterwards = std::move(afterwards)](
                      absl::StatusOr<std::shared_ptr<admission::Start>> start) {
     if (!start.ok()) return afterwards(start.status());

@@ -201,5 +201,59 @@ TEST_F(AdmissionTurnsTest, DoneMayEndItsTurn) {
   EXPECT_TRUE(Granted("last"));
 }
 
+class FairTurnsTest : public AdmissionControllerTest {
+ protected:
+  FairTurnsTest() : AdmissionControllerTest(Workers(1)) {}
+
+  Ticket SubmitFor(const std::string& client, const std::string& name, double seconds = 1, int32_t priority = 0) {
+    AdmissionRequest request;
+    request.plan = PlanOf(kMiB);
+    request.client = client;
+    request.priority = priority;
+    request.expected_seconds = seconds;
+    return Submit(name, std::move(request));
+  }
+
+  // Lets everything run, one after the other, and returns the order.
+  std::vector<std::string> RunAll() {
+    for (size_t i = 0; i < order_.size(); ++i) End(order_[i]);
+    return order_;
+  }
+};
+
+TEST_F(FairTurnsTest, ManyRequestsOfOneClientDoNotHoldUpAnother) {
+  for (const char* name : {"a1", "a2", "a3", "a4"}) SubmitFor("a", name);
+  SubmitFor("b", "b1");
+  SubmitFor("b", "b2");
+  EXPECT_THAT(RunAll(), ElementsAre("a1", "b1", "a2", "b2", "a3", "a4"));
+}
+
+TEST_F(FairTurnsTest, LongRequestsCountForMore) {
+  SubmitFor("a", "a1", 3);
+  SubmitFor("a", "a2", 3);
+  for (const char* name : {"b1", "b2", "b3", "b4"}) SubmitFor("b", name, 1);
+  EXPECT_THAT(RunAll(), ElementsAre("a1", "b1", "b2", "b3", "a2", "b4"));
+}
+
+TEST_F(FairTurnsTest, PriorityGoesBeforeFairness) {
+  for (const char* name : {"a1", "a2", "a3"}) SubmitFor("a", name);
+  SubmitFor("b", "b1");
+  SubmitFor("a", "urgent", 1, 1);
+  EXPECT_THAT(RunAll(), ElementsAre("a1", "urgent", "b1", "a2", "a3"));
+}
+
+TEST_F(FairTurnsTest, RefusedRequestsDoNotCostTheirClientItsTurn) {
+  SubmitFor("a", "a1");
+  for (int i = 0; i < 10; ++i) {
+    const std::string name = "gone" + std::to_string(i);
+    controller_->Cancel(SubmitFor("b", name), absl::CancelledError(""));
+    answers_.erase(name);
+  }
+  order_.resize(1);
+  SubmitFor("a", "a2");
+  SubmitFor("b", "b1");
+  EXPECT_THAT(RunAll(), ElementsAre("a1", "b1", "a2"));
+}
+
 }  // namespace
 }  // namespace attribution::admission
