@@ -48,6 +48,12 @@ class PuppetClient : public Client {
   absl::StatusOr<ModelInfo> GetModel(const std::string&, const std::string&) override {
     return absl::UnimplementedError("Not used.");
   }
+  absl::StatusOr<ModelInfo> LoadModel(const std::string&, const std::string&, LoadModelOptions) override {
+    return absl::UnimplementedError("Not used.");
+  }
+  absl::Status UnloadModel(const std::string&, const std::string&) override {
+    return absl::UnimplementedError("Not used.");
+  }
   absl::StatusOr<HealthState> CheckHealth(const std::string&) override {
     return absl::UnimplementedError("Not used.");
   }
