@@ -26,11 +26,11 @@ struct ServerConfig {
   std::string metrics_listen = "127.0.0.1:9464";
   std::string health_listen;  // empty: off
   std::string device = "auto";
-  int64_t memory_budget_bytes = 0;  // 0: 80 % of what is free after loading
-  int64_t model_memory_budget_bytes = 0;  // 0: none
+  int64_t memory_budget_bytes = 0;                                 // 0: 80 % of what is free after loading
+  int64_t model_memory_budget_bytes = 0;                           // 0: none
   absl::Duration repository_poll_interval = absl::ZeroDuration();  // zero: never
-  int32_t workers = 0;              // 0: one, which uses the whole CPU quota
-  int32_t intra_op_threads = 0;     // 0: the CPU quota divided by the workers
+  int32_t workers = 0;                                             // 0: one, which uses the whole CPU quota
+  int32_t intra_op_threads = 0;                                    // 0: the CPU quota divided by the workers
   bool share_chunks = true;
   ChunkPolicy chunk_policy = ChunkPolicy::kAdaptive;
   int32_t queue_limit = 256;
@@ -40,7 +40,7 @@ struct ServerConfig {
   int32_t max_sequences = 4096;
   int64_t max_sequence_length = 0;  // 0: the model's own
   int32_t max_streams = 1024;       // a connection
-  std::string tls_cert;  // empty: no TLS
+  std::string tls_cert;             // empty: no TLS
   std::string tls_key;
   std::string tls_client_ca;  // empty: clients need no certificate
   absl::Duration tls_refresh_interval = absl::Minutes(1);

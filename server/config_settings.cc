@@ -179,7 +179,8 @@ std::vector<Setting> MakeSettings() {
            "Memory of resident models; the least recently used gives way. none: no bound of its own.",
            &C::model_memory_budget_bytes, 1, std::numeric_limits<int64_t>::max(), "none"),
       Duration("repository-poll-interval",
-               "How often the repository is looked at for what is new, changed or gone. 0: only when asked to load.",
+               "How often the repository is looked at for what is new, changed or gone. 0: only when asked "
+               "to load.",
                &C::repository_poll_interval),
       Integer("workers", "Chunks that run at once. auto: 1, which uses the whole CPU quota.", &C::workers, 0,
               1024, "auto"),
@@ -203,7 +204,8 @@ std::vector<Setting> MakeSettings() {
       Text("tls-cert", "FILE", "Certificate of the server, PEM. Empty: no TLS.", &C::tls_cert),
       Text("tls-key", "FILE", "Key of the certificate, PEM.", &C::tls_key),
       Text("tls-client-ca", "FILE",
-           "Authorities of client certificates, PEM; clients without one are refused. Empty: none is asked for.",
+           "Authorities of client certificates, PEM; clients without one are refused. Empty: none is asked "
+           "for.",
            &C::tls_client_ca),
       Duration("tls-refresh-interval", "How often the TLS files are looked at for new ones.",
                &C::tls_refresh_interval, absl::Seconds(1)),
@@ -217,10 +219,11 @@ std::vector<Setting> MakeSettings() {
       {"log-format", "FORMAT", "text or json.", ReadLogFormat,
        [](const C& config) { return config.json_logs ? "json" : "text"; }},
       Switch("log-text", "Whether the texts of requests may be written to the log.", &C::log_text),
-      Text("port-file", "FILE",
-           "File to write the ports to once they are bound, as JSON with listen, metrics, admin and health; 0 "
-           "where there is none. Empty: none.",
-           &C::port_file),
+      Text(
+          "port-file", "FILE",
+          "File to write the ports to once they are bound, as JSON with listen, metrics, admin and health; 0 "
+          "where there is none. Empty: none.",
+          &C::port_file),
   };
 }
 

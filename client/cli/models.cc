@@ -170,7 +170,8 @@ absl::Status Unload(const CommonFlags& common, const std::string& name) {
 }  // namespace
 
 void AddModelsCommand(CLI::App& app, absl::Status& status) {
-  CLI::App* models = app.add_subcommand("models", "Tell about the models of the server, load and unload them");
+  CLI::App* models =
+      app.add_subcommand("models", "Tell about the models of the server, load and unload them");
   models->require_subcommand(1);
   auto common = std::make_shared<CommonFlags>();
   CLI::App* list = models->add_subcommand("list", "List every version of every model");

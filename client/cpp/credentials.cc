@@ -32,10 +32,9 @@ absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MakeCredentials(const 
     return absl::InvalidArgumentError("A client certificate and its key go together. Name both, or neither.");
   }
   grpc::SslCredentialsOptions ssl;
-  const std::pair<const std::string*, std::string*> files[] = {
-      {&options.tls_ca_file, &ssl.pem_root_certs},
-      {&options.tls_cert_file, &ssl.pem_cert_chain},
-      {&options.tls_key_file, &ssl.pem_private_key}};
+  const std::pair<const std::string*, std::string*> files[] = {{&options.tls_ca_file, &ssl.pem_root_certs},
+                                                               {&options.tls_cert_file, &ssl.pem_cert_chain},
+                                                               {&options.tls_key_file, &ssl.pem_private_key}};
   for (const auto& [path, text] : files) {
     absl::StatusOr<std::string> read = ReadFile(*path);
     if (!read.ok()) return read.status();

@@ -53,7 +53,7 @@ struct CallContext {
   std::string request_id;
   std::string trace_id;  // of the caller's trace, 32 hexadecimal digits; empty: none
   std::string peer;
-  std::string client;  // who asks, for a fair share: the name of its token or certificate, else its address
+  std::string client;    // who asks, for a fair share: the name of its token or certificate, else its address
   int32_t priority = 0;  // larger goes first
 };
 
@@ -89,11 +89,11 @@ struct EngineOptions {
   std::string model_repository;     // folder of model bundles
   std::string device = "auto";      // `auto`, `cpu`, `cuda`, `cuda:1`; several by commas
   int64_t memory_budget_bytes = 0;  // for requests, without the models; 0: 80 % of what is free after loading
-  int64_t model_memory_budget_bytes = 0;  // of the models of a device; 0: none
+  int64_t model_memory_budget_bytes = 0;                           // of the models of a device; 0: none
   absl::Duration repository_poll_interval = absl::ZeroDuration();  // zero: looked at when asked to load
-  int32_t workers = 0;              // chunks that run at once; 0: one, which uses the whole CPU quota
-  int32_t intra_op_threads = 0;     // of a worker; 0: the CPU quota divided by the workers
-  bool share_chunks = true;         // whether small requests that wait for the same may run as one
+  int32_t workers = 0;           // chunks that run at once; 0: one, which uses the whole CPU quota
+  int32_t intra_op_threads = 0;  // of a worker; 0: the CPU quota divided by the workers
+  bool share_chunks = true;      // whether small requests that wait for the same may run as one
   ChunkPolicy chunk_policy = ChunkPolicy::kAdaptive;
   int32_t queue_limit = 256;          // requests that may wait for memory
   int64_t queue_bytes = 256ll << 20;  // bytes of the requests that may wait
@@ -131,8 +131,8 @@ class Engine {
   // Loads a version, the newest in the repository if `version` is empty; `done` gets it once it serves, or
   //   NOT_FOUND, FAILED_PRECONDITION (MODEL_LOAD_FAILED with the load error, MODEL_NEVER_FITS),
   //   RESOURCE_EXHAUSTED (MODEL_MEMORY_FULL: it does not fit beside those in memory), UNAVAILABLE (draining).
-  // One that serves the same bytes stays as it is, one that is loaded again serves meanwhile, unless `options`
-  // say otherwise. `done` is called once, from any thread.
+  // One that serves the same bytes stays as it is, one that is loaded again serves meanwhile, unless
+  // `options` say otherwise. `done` is called once, from any thread.
   virtual void LoadModel(const std::string& name, const std::string& version, LoadModelOptions options,
                          std::function<void(absl::StatusOr<ModelInfo>)> done) = 0;
 

@@ -165,10 +165,11 @@ TorchEngine::TorchEngine(const EngineOptions& options, c10::Device device, telem
       device_(device),
       device_name_(device.str()),
       admission_metrics_(metrics, device_name_),
-      residency_({options.model_repository, device, options.model_memory_budget_bytes,
-                  options.repository_poll_interval, [device] { return FreeBytes(device); },
-                  [](const std::string& sentence) { telemetry::Log(telemetry::LogLevel::kWarning, sentence); }},
-                 models_, capture::LoadTorchScript),
+      residency_(
+          {options.model_repository, device, options.model_memory_budget_bytes,
+           options.repository_poll_interval, [device] { return FreeBytes(device); },
+           [](const std::string& sentence) { telemetry::Log(telemetry::LogLevel::kWarning, sentence); }},
+          models_, capture::LoadTorchScript),
       budget_(options.memory_budget_bytes > 0 ? options.memory_budget_bytes : DefaultBudget(device),
               [this](int64_t reserved) {
                 metrics_.Set(MetricId::kMemoryReservedBytes, {device_name_}, static_cast<double>(reserved));

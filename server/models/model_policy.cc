@@ -71,7 +71,8 @@ absl::StatusOr<ModelPolicy> Parse(std::string_view yaml) {
     if (!entry.first.IsScalar()) return Error(entry.first.Mark(), "A key must be a word.");
     const std::string& key = entry.first.Scalar();
     if (key != "versions" && key != "pinned") return UnknownKey(entry.first);
-    if (!seen.insert(key).second) return Error(entry.first.Mark(), absl::StrCat("`", key, "` is given twice."));
+    if (!seen.insert(key).second)
+      return Error(entry.first.Mark(), absl::StrCat("`", key, "` is given twice."));
     const absl::Status status =
         key == "versions" ? ReadVersions(entry.second, policy) : ReadPinned(entry.second, policy);
     if (!status.ok()) return status;
@@ -83,8 +84,8 @@ absl::StatusOr<ModelPolicy> Parse(std::string_view yaml) {
 
 absl::StatusOr<ModelPolicy> ParseModelPolicy(std::string_view yaml) {
   if (yaml.size() > kMaxPolicyBytes) {
-    return Error(YAML::Mark::null_mark(), absl::StrCat("It is ", yaml.size(), " bytes long, at most ",
-                                                       kMaxPolicyBytes, " are read."));
+    return Error(YAML::Mark::null_mark(),
+                 absl::StrCat("It is ", yaml.size(), " bytes long, at most ", kMaxPolicyBytes, " are read."));
   }
   try {
     return Parse(yaml);

@@ -1,9 +1,10 @@
 // Finds the bundles of a model repository: <repository>/<name>/<integer version>/model.pt and the files
 // beside it.
 //
-// Pure functions on the file system; safe from any thread. Nothing outside the repository is opened: a file counts only if the place it leads to, symbolic
-// links resolved, is a regular file inside. The files are opened by path later, so whoever may write into the
-// repository is trusted not to swap them meanwhile; a TorchScript file is code anyway.
+// Pure functions on the file system; safe from any thread. Nothing outside the repository is opened: a file
+// counts only if the place it leads to, symbolic links resolved, is a regular file inside. The files are
+// opened by path later, so whoever may write into the repository is trusted not to swap them meanwhile; a
+// TorchScript file is code anyway.
 #ifndef SERVER_MODELS_MODEL_REPOSITORY_H_
 #define SERVER_MODELS_MODEL_REPOSITORY_H_
 
@@ -45,9 +46,10 @@ bool IsModelName(std::string_view name);
 // Tells whether a bundle's files have changed: their sizes and times of change.
 std::string StampOf(const BundlePaths& bundle);
 
-// Lists the bundles, of one model alone if `only` is not empty. Hidden directories and versions without model.pt (half copied) are not bundles. A bundle
-// with a file that leads outside or is not a regular file has a `problem`; the others are unharmed.
-// So do all bundles of a model whose model.yaml is not valid. FAILED_PRECONDITION, with the path, if the repository itself is no directory that can be read.
+// Lists the bundles, of one model alone if `only` is not empty. Hidden directories and versions without
+// model.pt (half copied) are not bundles. A bundle with a file that leads outside or is not a regular file
+// has a `problem`; the others are unharmed. So do all bundles of a model whose model.yaml is not valid.
+// FAILED_PRECONDITION, with the path, if the repository itself is no directory that can be read.
 absl::StatusOr<RepositoryScan> ScanRepository(const std::filesystem::path& repository,
                                               const std::string& only = "");
 

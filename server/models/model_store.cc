@@ -50,8 +50,7 @@ absl::StatusOr<std::shared_ptr<const ResidentModel>> ModelStore::Find(std::strin
     if (kept.entry.model != nullptr) return kept.entry.model;
     entry = kept.entry;
   }
-  const std::string which =
-      absl::StrCat("Model ", Quoted(entry.info.name), ", version ", entry.info.version);
+  const std::string which = absl::StrCat("Model ", Quoted(entry.info.name), ", version ", entry.info.version);
   if (entry.info.state == ModelState::kLoading)
     return StillLoading(absl::StrCat("The model is still loading. ", which, ". Try again shortly."));
   if (entry.info.state == ModelState::kFailed) {
@@ -62,9 +61,8 @@ absl::StatusOr<std::shared_ptr<const ResidentModel>> ModelStore::Find(std::strin
   if (entry.on_demand) {
     int64_t number = 0;
     if (wanted_ && absl::SimpleAtoi(entry.info.version, &number)) wanted_(entry.info.name, number);
-    return StillLoading(
-        absl::StrCat("The model was unloaded for want of memory and is loaded again. ", which,
-                     ". Try again shortly."));
+    return StillLoading(absl::StrCat("The model was unloaded for want of memory and is loaded again. ", which,
+                                     ". Try again shortly."));
   }
   return WithReason(
       absl::FailedPreconditionError(absl::StrCat("The version is not loaded. ", which,
@@ -103,8 +101,8 @@ std::vector<ModelStore::Resident> ModelStore::Residents() const {
   for (const auto& [name, versions] : models_) {
     for (const auto& [version, kept] : versions) {
       if (kept.entry.model == nullptr) continue;
-      residents.push_back({name, version, kept.entry.info.resident_bytes, kept.last_used,
-                           kept.entry.model.use_count() == 1});
+      residents.push_back(
+          {name, version, kept.entry.info.resident_bytes, kept.last_used, kept.entry.model.use_count() == 1});
     }
   }
   return residents;

@@ -1,8 +1,8 @@
 // ModelStore knows every version in the model repository, and holds those that are in memory.
 //
-// What is loaded and when is Residency's part. Thread-safe; every method answers at once. A listener is called
-// by the thread that changed a state, one call at a time over all listeners, in the order of the changes. It
-// may ask the store, but must not call Watch(), Set() or Remove().
+// What is loaded and when is Residency's part. Thread-safe; every method answers at once. A listener is
+// called by the thread that changed a state, one call at a time over all listeners, in the order of the
+// changes. It may ask the store, but must not call Watch(), Set() or Remove().
 #ifndef SERVER_MODELS_MODEL_STORE_H_
 #define SERVER_MODELS_MODEL_STORE_H_
 

@@ -33,27 +33,27 @@ int64_t FileBytes(const BundlePaths& bundle) {
 }
 
 absl::Status NeverFits(int64_t bytes, int64_t budget_bytes) {
-  return WithReason(
-      absl::FailedPreconditionError(
-          absl::StrCat("The model can never fit. It needs ", bytes, " bytes, all models together may have ",
-                       budget_bytes, ". Raise --model-memory-budget.")),
-      "MODEL_NEVER_FITS",
-      {{"needed_bytes", absl::StrCat(bytes)}, {"budget_bytes", absl::StrCat(budget_bytes)}});
+  return WithReason(absl::FailedPreconditionError(absl::StrCat(
+                        "The model can never fit. It needs ", bytes, " bytes, all models together may have ",
+                        budget_bytes, ". Raise --model-memory-budget.")),
+                    "MODEL_NEVER_FITS",
+                    {{"needed_bytes", absl::StrCat(bytes)}, {"budget_bytes", absl::StrCat(budget_bytes)}});
 }
 
 absl::Status DoesNotFit(int64_t bytes, int64_t free_bytes) {
   return WithRetryDelay(
-      WithReason(absl::ResourceExhaustedError(absl::StrCat(
-                     "The model does not fit beside those in memory. It needs ", bytes, " bytes, ", free_bytes,
-                     " are free. Unload another, or reload with unload_first, which frees the old copy before.")),
-                 "MODEL_MEMORY_FULL",
-                 {{"needed_bytes", absl::StrCat(bytes)}, {"free_bytes", absl::StrCat(free_bytes)}}),
+      WithReason(
+          absl::ResourceExhaustedError(absl::StrCat(
+              "The model does not fit beside those in memory. It needs ", bytes, " bytes, ", free_bytes,
+              " are free. Unload another, or reload with unload_first, which frees the old copy before.")),
+          "MODEL_MEMORY_FULL",
+          {{"needed_bytes", absl::StrCat(bytes)}, {"free_bytes", absl::StrCat(free_bytes)}}),
       absl::Seconds(5));
 }
 
 absl::Status LoadFailed(const BundlePaths& bundle, const absl::Status& error) {
-  return WithReason(absl::FailedPreconditionError(absl::StrCat("The model failed to load. ", Which(bundle),
-                                                               ": ", error.message())),
+  return WithReason(absl::FailedPreconditionError(
+                        absl::StrCat("The model failed to load. ", Which(bundle), ": ", error.message())),
                     "MODEL_LOAD_FAILED");
 }
 
@@ -68,7 +68,8 @@ std::vector<int64_t> VersionsOf(const RepositoryScan& scan, const std::string& n
 std::set<std::pair<std::string, int64_t>> Wanted(const RepositoryScan& scan) {
   std::set<std::pair<std::string, int64_t>> wanted;
   for (const auto& [name, policy] : scan.policies) {
-    for (const int64_t version : WantedVersions(policy, VersionsOf(scan, name))) wanted.insert({name, version});
+    for (const int64_t version : WantedVersions(policy, VersionsOf(scan, name)))
+      wanted.insert({name, version});
   }
   return wanted;
 }
@@ -97,12 +98,13 @@ absl::Status Residency::Scan() {
       const Key key = {bundle.name, bundle.version};
       memories_[key].seen_stamp = StampOf(bundle);
       const bool is_wanted = wanted.contains(key);
-      store_.Set(bundle.name, bundle.version,
-                 {InfoOf(bundle.name, bundle.version, is_wanted ? ModelState::kLoading : ModelState::kUnloaded)});
+      store_.Set(
+          bundle.name, bundle.version,
+          {InfoOf(bundle.name, bundle.version, is_wanted ? ModelState::kLoading : ModelState::kUnloaded)});
       if (!is_wanted) continue;
       Wish wish{bundle, {}, /*by_name=*/false, /*may_evict=*/false, [](const absl::StatusOr<ModelInfo>&) {}};
-      queue_.Push({[this, wish = std::move(wish)] { Bring(wish, /*serves=*/false); },
-                   [](const absl::Status&) {}});
+      queue_.Push(
+          {[this, wish = std::move(wish)] { Bring(wish, /*serves=*/false); }, [](const absl::Status&) {}});
     }
   }
   return absl::OkStatus();
@@ -165,13 +167,12 @@ absl::StatusOr<BundlePaths> Residency::FindBundle(const std::string& name, const
   if (version.empty() && !scan->bundles.empty()) return scan->bundles.back();
   const absl::StatusOr<ModelInfo> info = store_.Get(name, version);
   if (!info.ok()) return info.status();
-  const auto bundle =
-      std::find_if(scan->bundles.begin(), scan->bundles.end(), [&info](const BundlePaths& candidate) {
-        return absl::StrCat(candidate.version) == info->version;
-      });
+  const auto bundle = std::find_if(
+      scan->bundles.begin(), scan->bundles.end(),
+      [&info](const BundlePaths& candidate) { return absl::StrCat(candidate.version) == info->version; });
   if (bundle != scan->bundles.end()) return *bundle;
-  return WithReason(absl::NotFoundError(absl::StrCat("The version is no longer in the repository. Model \"", name,
-                                                     "\", version ", info->version, ".")),
+  return WithReason(absl::NotFoundError(absl::StrCat("The version is no longer in the repository. Model \"",
+                                                     name, "\", version ", info->version, ".")),
                     "VERSION_NOT_FOUND");
 }
 
@@ -247,7 +248,8 @@ void Residency::Bring(const Wish& wish, bool serves) {
 void Residency::Fail(const Wish& wish, bool serves, const absl::Status& status, double load_seconds) {
   const bool is_full = absl::IsResourceExhausted(status);
   if (serves || is_full)
-    Note(absl::StrCat(Which(wish.bundle), serves ? " is not replaced: " : " is not loaded: ", status.message()));
+    Note(absl::StrCat(Which(wish.bundle),
+                      serves ? " is not replaced: " : " is not loaded: ", status.message()));
   const std::optional<ModelStore::Entry> entry = store_.Known(wish.bundle.name, wish.bundle.version);
   if (!serves && is_full) {
     ModelStore::Entry out{InfoOf(wish.bundle.name, wish.bundle.version, ModelState::kUnloaded)};
@@ -272,9 +274,8 @@ void Residency::UnloadNow(const std::string& name, const std::string& version, c
   if (memory == memories_.end()) return done(*info);  // found by LoadModel or a poll, never loaded
   memory->second.dismissed = true;
   memory->second.asked = false;
-  TakeOut(memory->first, /*on_demand=*/false, [done, name, key = memory->first] {
-    done(InfoOf(name, key.second, ModelState::kUnloaded));
-  });
+  TakeOut(memory->first, /*on_demand=*/false,
+          [done, name, key = memory->first] { done(InfoOf(name, key.second, ModelState::kUnloaded)); });
 }
 
 void Residency::TakeOut(const Key& key, bool on_demand, std::function<void()> then) {

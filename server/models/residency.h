@@ -40,7 +40,7 @@ namespace attribution::models {
 struct ResidencyOptions {
   std::filesystem::path repository;
   c10::Device device = c10::Device(c10::kCPU);
-  int64_t memory_budget_bytes = 0;                     // of all models together; 0: none
+  int64_t memory_budget_bytes = 0;                      // of all models together; 0: none
   absl::Duration poll_interval = absl::ZeroDuration();  // zero: the repository is looked at when asked to
   // Bytes that can be allocated on the device now. Empty: nobody asks.
   std::function<int64_t()> free_bytes;

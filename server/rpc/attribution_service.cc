@@ -69,7 +69,8 @@ grpc::ServerUnaryReactor* AttributionServiceImpl::Estimate(grpc::CallbackServerC
     reactor->Finish(ToFinalStatus(estimate.status(), context));
   };
   const absl::StatusOr<CallContext> call = SetUpCall(context, gate_, Role::kAttribute);
-  absl::StatusOr<EstimateRequest> estimate = call.ok() ? TakeRequest<v1::EstimateRequest>(request) : call.status();
+  absl::StatusOr<EstimateRequest> estimate =
+      call.ok() ? TakeRequest<v1::EstimateRequest>(request) : call.status();
   if (estimate.ok()) {
     engine_.Estimate(*std::move(estimate), answer);
   } else {

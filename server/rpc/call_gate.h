@@ -21,8 +21,8 @@ class CallGate {
       : tokens_(std::move(tokens)), needs_certificate_(needs_certificate) {}
 
   // Lets the call in and returns who calls: the name of the token, else of the certificate, else the address
-  // without its port. UNAUTHENTICATED CERTIFICATE_MISSING, or as TokenAuthority::LetIn(). Without tokens every
-  // caller may do everything.
+  // without its port. UNAUTHENTICATED CERTIFICATE_MISSING, or as TokenAuthority::LetIn(). Without tokens
+  // every caller may do everything.
   absl::StatusOr<std::string> LetIn(const grpc::CallbackServerContext& context, Role role) const;
 
  private:

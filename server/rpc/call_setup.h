@@ -20,8 +20,8 @@ namespace attribution::rpc {
 // REQUIRES: called once for a call, before its Finish().
 absl::StatusOr<CallContext> SetUpCall(grpc::CallbackServerContext* context);
 
-// The same for a call that must pass `gate` in `role`, and the name of its client. Errors of the gate too, with
-// a line in the log.
+// The same for a call that must pass `gate` in `role`, and the name of its client. Errors of the gate too,
+// with a line in the log.
 absl::StatusOr<CallContext> SetUpCall(grpc::CallbackServerContext* context, const CallGate& gate, Role role);
 
 // Writes the log line of a call that ends with `status` before the engine has seen it. Those that the engine

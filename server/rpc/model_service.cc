@@ -74,7 +74,8 @@ grpc::ServerUnaryReactor* ModelServiceImpl::ListModels(grpc::CallbackServerConte
                                                        const grpc::ByteBuffer* request,
                                                        grpc::ByteBuffer* response) {
   return AnswerUnary<v1::ListModelsRequest>(
-      context, SetUpCall(context, gate_, Role::kAttribute).status(), request, response, [this](const v1::ListModelsRequest& list) {
+      context, SetUpCall(context, gate_, Role::kAttribute).status(), request, response,
+      [this](const v1::ListModelsRequest& list) {
         std::vector<ModelInfo> models = engine_.ListModels();
         std::sort(models.begin(), models.end(), [](const ModelInfo& a, const ModelInfo& b) {
           return Before({a.name, a.version}, {b.name, b.version});
@@ -101,7 +102,8 @@ grpc::ServerUnaryReactor* ModelServiceImpl::LoadModel(grpc::CallbackServerContex
                                                       const grpc::ByteBuffer* request,
                                                       grpc::ByteBuffer* response) {
   return AnswerLater<v1::LoadModelRequest, v1::LoadModelResponse>(
-      context, SetUpCall(context, gate_, Role::kAdmin).status(), request, response, [this](const v1::LoadModelRequest& load, const auto& finish) {
+      context, SetUpCall(context, gate_, Role::kAdmin).status(), request, response,
+      [this](const v1::LoadModelRequest& load, const auto& finish) {
         engine_.LoadModel(load.model(), load.model_version(), {load.force(), load.unload_first()},
                           [finish](const absl::StatusOr<ModelInfo>& model) {
                             if (!model.ok()) return finish(model.status());
@@ -116,7 +118,8 @@ grpc::ServerUnaryReactor* ModelServiceImpl::UnloadModel(grpc::CallbackServerCont
                                                         const grpc::ByteBuffer* request,
                                                         grpc::ByteBuffer* response) {
   return AnswerLater<v1::UnloadModelRequest, v1::UnloadModelResponse>(
-      context, SetUpCall(context, gate_, Role::kAdmin).status(), request, response, [this](const v1::UnloadModelRequest& unload, const auto& finish) {
+      context, SetUpCall(context, gate_, Role::kAdmin).status(), request, response,
+      [this](const v1::UnloadModelRequest& unload, const auto& finish) {
         engine_.UnloadModel(unload.model(), unload.model_version(),
                             [finish](const absl::StatusOr<ModelInfo>& model) {
                               if (!model.ok()) return finish(model.status());

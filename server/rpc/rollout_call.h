@@ -19,10 +19,10 @@ namespace attribution::rpc {
 // The most bytes of one piece.
 inline constexpr size_t kMaxPieceBytes = 1 << 20;
 
-// Returns the reactor of a new call. An error of `setup`, which is SetUpCall()'s, ends it; INVALID_ARGUMENT ends a call whose first message is not a header, or
-// whose later ones are not pieces of at most kMaxPieceBytes; ABORTED, SLOW_SENDER, one whose next message
-// does not come within `stall_timeout`, or, SLOW_READER, whose client takes nothing for as long. REQUIRES:
-// `engine` outlives the call.
+// Returns the reactor of a new call. An error of `setup`, which is SetUpCall()'s, ends it; INVALID_ARGUMENT
+// ends a call whose first message is not a header, or whose later ones are not pieces of at most
+// kMaxPieceBytes; ABORTED, SLOW_SENDER, one whose next message does not come within `stall_timeout`, or,
+// SLOW_READER, whose client takes nothing for as long. REQUIRES: `engine` outlives the call.
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* ServeRollout(
     Engine& engine, grpc::CallbackServerContext* context, absl::StatusOr<CallContext> setup,
     absl::Duration stall_timeout);

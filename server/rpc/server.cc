@@ -104,7 +104,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
 
   engine.WatchModels([health = server->model_health_](const ModelInfo& model) { health->OnModel(model); });
   server->model_health_->AllKnown();
-  engine.WatchDevices([health = server->model_health_](const DeviceState& state) { health->OnDevice(state); });
+  engine.WatchDevices(
+      [health = server->model_health_](const DeviceState& state) { health->OnDevice(state); });
   return server;
 }
 

@@ -50,7 +50,8 @@ absl::Status CheckKey(const std::string& path, X509* certificate) {
   const std::unique_ptr<EVP_PKEY, decltype(&EVP_PKEY_free)> key(
       PEM_read_bio_PrivateKey(Memory(*text).get(), nullptr, nullptr, const_cast<char*>("")), EVP_PKEY_free);
   if (key == nullptr) return BadFile(path, "holds no key in PEM that can be read without a password.");
-  if (X509_check_private_key(certificate, key.get()) != 1) return BadFile(path, "is the key of another certificate.");
+  if (X509_check_private_key(certificate, key.get()) != 1)
+    return BadFile(path, "is the key of another certificate.");
   return absl::OkStatus();
 }
 
@@ -62,7 +63,8 @@ absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeServerCredentials(c
   if (!certificate.ok()) return certificate.status();
   if (absl::Status status = CheckKey(options.key, certificate->get()); !status.ok()) return status;
   if (X509_cmp_current_time(X509_get0_notAfter(certificate->get())) < 0) {
-    telemetry::Log(telemetry::LogLevel::kError, "The server's certificate has expired. Clients will refuse it.",
+    telemetry::Log(telemetry::LogLevel::kError,
+                   "The server's certificate has expired. Clients will refuse it.",
                    {{"file", options.certificate}});
   }
   const auto seconds =

@@ -29,12 +29,11 @@ absl::Status WrongRole(const std::string& name) {
 }
 
 absl::Status RateLimited(const Token& token, absl::Duration wait) {
-  return WithRetryDelay(
-      WithReason(absl::ResourceExhaustedError(absl::StrCat("The token calls too often. \"", token.name,
-                                                           "\" may call ", token.rate_limit,
-                                                           " times a second. Wait, and call again.")),
-                 "RATE_LIMITED", {{"rate_limit", absl::StrCat(token.rate_limit)}}),
-      wait);
+  return WithRetryDelay(WithReason(absl::ResourceExhaustedError(absl::StrCat(
+                                       "The token calls too often. \"", token.name, "\" may call ",
+                                       token.rate_limit, " times a second. Wait, and call again.")),
+                                   "RATE_LIMITED", {{"rate_limit", absl::StrCat(token.rate_limit)}}),
+                        wait);
 }
 
 // What changes when the file does; a link that is turned to another file counts too.
@@ -75,8 +74,7 @@ absl::Status TokenAuthority::Read() {
   std::ifstream file(path_, std::ios::binary);
   std::string text(kMaxTokenFileBytes + 1, '\0');
   file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  if (file.bad() || !file.is_open())
-    return absl::InvalidArgumentError("The file of tokens cannot be read.");
+  if (file.bad() || !file.is_open()) return absl::InvalidArgumentError("The file of tokens cannot be read.");
   text.resize(static_cast<size_t>(file.gcount()));
   absl::StatusOr<std::vector<Token>> tokens = ParseTokens(text);
   OPENSSL_cleanse(text.data(), text.size());
@@ -95,8 +93,9 @@ void TokenAuthority::RefreshIfDue(absl::Time now) {
   if (StampOf(path_) == stamp_) return;
   const absl::Status status = Read();
   telemetry::Log(status.ok() ? telemetry::LogLevel::kInfo : telemetry::LogLevel::kError,
-                 status.ok() ? "The file of tokens has changed and was read again."
-                             : "The file of tokens has changed and cannot be used. The tokens stay as they were.",
+                 status.ok()
+                     ? "The file of tokens has changed and was read again."
+                     : "The file of tokens has changed and cannot be used. The tokens stay as they were.",
                  {{"file", path_}, {"error", std::string(status.message())}, {"tokens", tokens_.size()}});
 }
 

@@ -41,8 +41,8 @@ absl::Status ReadValue(const std::string& key, const YAML::Node& node, Token& to
   if (key == "name") {
     token.name = text;
     if (IsName(text)) return absl::OkStatus();
-    return Error(node.Mark(), absl::StrCat("`name` must be 1 to ", kMaxNameBytes,
-                                           " letters, digits, '.', '_' and '-'."));
+    return Error(node.Mark(),
+                 absl::StrCat("`name` must be 1 to ", kMaxNameBytes, " letters, digits, '.', '_' and '-'."));
   }
   if (key == "role") {
     token.role = text == "admin" ? Role::kAdmin : Role::kAttribute;
@@ -58,15 +58,15 @@ absl::Status ReadValue(const std::string& key, const YAML::Node& node, Token& to
   has_secret = true;
   if (key == "token") {
     token.digest = DigestOf(text);
-    const bool printable = std::all_of(text.begin(), text.end(),
-                                       [](unsigned char c) { return absl::ascii_isgraph(c); });
+    const bool printable =
+        std::all_of(text.begin(), text.end(), [](unsigned char c) { return absl::ascii_isgraph(c); });
     if (text.size() >= kMinTokenBytes && printable) return absl::OkStatus();
     return Error(node.Mark(), absl::StrCat("`token` must be at least ", kMinTokenBytes,
                                            " printable characters without spaces."));
   }
-  const bool digits = text.size() == 2 * sizeof(Digest) &&
-                      std::all_of(text.begin(), text.end(),
-                                  [](unsigned char c) { return absl::ascii_isxdigit(c); });
+  const bool digits =
+      text.size() == 2 * sizeof(Digest) &&
+      std::all_of(text.begin(), text.end(), [](unsigned char c) { return absl::ascii_isxdigit(c); });
   if (!digits) return Error(node.Mark(), "`sha256` must be 64 hexadecimal digits.");
   const std::string bytes = absl::HexStringToBytes(text);
   std::copy(bytes.begin(), bytes.end(), token.digest.begin());
@@ -85,10 +85,12 @@ absl::StatusOr<Token> ReadToken(const YAML::Node& node) {
     if (std::find(keys.begin(), keys.end(), key) == keys.end()) {
       const std::string nearest = text::NearestName(key, keys);
       return Error(entry.first.Mark(),
-                   nearest.empty() ? "A key is not known. There are name, token, sha256, role, rate_limit and burst."
-                                   : absl::StrCat("A key is not known. Did you mean `", nearest, "`?"));
+                   nearest.empty()
+                       ? "A key is not known. There are name, token, sha256, role, rate_limit and burst."
+                       : absl::StrCat("A key is not known. Did you mean `", nearest, "`?"));
     }
-    if (!seen.insert(key).second) return Error(entry.first.Mark(), absl::StrCat("`", key, "` is given twice."));
+    if (!seen.insert(key).second)
+      return Error(entry.first.Mark(), absl::StrCat("`", key, "` is given twice."));
     if (absl::Status status = ReadValue(key, entry.second, token, has_secret); !status.ok()) return status;
   }
   if (!seen.contains("name")) return Error(node.Mark(), "`name` is missing.");
@@ -112,7 +114,8 @@ absl::StatusOr<std::vector<Token>> Parse(std::string_view yaml) {
     absl::StatusOr<Token> token = ReadToken(node);
     if (!token.ok()) return token.status();
     if (!names.insert(token->name).second) return Error(node.Mark(), "Its name is there twice. Keep one.");
-    if (!digests.insert(token->digest).second) return Error(node.Mark(), "Its token is there twice. Keep one.");
+    if (!digests.insert(token->digest).second)
+      return Error(node.Mark(), "Its token is there twice. Keep one.");
     tokens.push_back(*std::move(token));
   }
   return tokens;

@@ -40,8 +40,8 @@ struct Token {
   double burst = 0;       // calls at once, at least 1; 0 without rate_limit
 };
 
-// Reads the file's text. INVALID_ARGUMENT with the line and the key, never with a token, for whatever is wrong
-// with it; an empty list is wrong. Never throws.
+// Reads the file's text. INVALID_ARGUMENT with the line and the key, never with a token, for whatever is
+// wrong with it; an empty list is wrong. Never throws.
 absl::StatusOr<std::vector<Token>> ParseTokens(std::string_view yaml);
 
 }  // namespace attribution::rpc

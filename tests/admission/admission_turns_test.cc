@@ -205,7 +205,8 @@ class FairTurnsTest : public AdmissionControllerTest {
  protected:
   FairTurnsTest() : AdmissionControllerTest(Workers(1)) {}
 
-  Ticket SubmitFor(const std::string& client, const std::string& name, double seconds = 1, int32_t priority = 0) {
+  Ticket SubmitFor(const std::string& client, const std::string& name, double seconds = 1,
+                   int32_t priority = 0) {
     AdmissionRequest request;
     request.plan = PlanOf(kMiB);
     request.client = client;

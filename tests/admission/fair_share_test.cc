@@ -27,7 +27,8 @@ TEST(FairShareTest, WhoComesNewStandsBehindOneThingOfEachOther) {
   for (int i = 0; i < 10; ++i) queue.emplace_back(shares.StartTag("greedy", 1), "greedy");
   shares.Started(queue[0].first);
   queue.emplace_back(shares.StartTag("new", 1), "new");
-  std::stable_sort(queue.begin(), queue.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::stable_sort(queue.begin(), queue.end(),
+                   [](const auto& a, const auto& b) { return a.first < b.first; });
   EXPECT_EQ(queue[1].second, "new");
 }
 

@@ -19,7 +19,7 @@ from attribution.v1 import model_service_pb2 as pb2
 from grpc_health.v1 import health_pb2
 
 MODEL = "tiny-bert-sdpa"
-IDS = [[2, 17, 35, 60, 3]]
+IDS = [[2, 17, 35, 60, 3]]  # of every model here
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 RELOADS = int(os.environ.get("ATTRIBUTION_RELOADS", "50"))
@@ -54,8 +54,8 @@ def states(server):
     return {f"{model.name}:{model.version}": pb2.ModelState.Name(model.state)[12:] for model in models}
 
 
-def entropy(server):
-    return calls.attribute(server, calls.request(MODEL, IDS)).result.metrics.rollout_entropy
+def entropy(server, model=MODEL):
+    return calls.attribute(server, calls.request(model, IDS)).result.metrics.rollout_entropy
 
 
 def test_unload_and_load(small):
@@ -169,19 +169,19 @@ def test_killed_while_it_loads(binaries, repository, model_repository, tmp_path)
         assert entropy(server) > 0
 
 
-def reload_under_load(server, reloads):
+def reload_under_load(server, reloads, model=MODEL):
     """Reloads while requests run; returns how many were answered, and memory before and after."""
     stop = threading.Event()
-    expected = entropy(server)
+    expected = entropy(server, model)
     for _ in range(20):  # what a first load leaves warm is not the reloads'
-        entropy(server)
-    load(server, force=True)
+        entropy(server, model)
+    load(server, model, force=True)
     before = measure.resident_bytes(server.pid)
 
     def ask():
         answers = 0
         while not stop.is_set():
-            assert entropy(server) == pytest.approx(expected, abs=1e-5)
+            assert entropy(server, model) == pytest.approx(expected, abs=1e-5)
             answers += 1
         return answers
 
@@ -189,12 +189,12 @@ def reload_under_load(server, reloads):
         asking = [pool.submit(ask) for _ in range(4)]
         try:
             for _ in range(reloads):
-                assert load(server, force=True).state == pb2.MODEL_STATE_SERVING
+                assert load(server, model, force=True).state == pb2.MODEL_STATE_SERVING
         finally:
             stop.set()
         answers = sum(future.result() for future in asking)
     after = measure.resident_bytes(server.pid)
-    print(f"\n{reloads} reloads, {answers} answers, resident {before / 2**20:.1f} -> {after / 2**20:.1f} MiB")
+    print(f"\n{model}: {reloads} reloads, {answers} answers, resident {before / 2**20:.1f} -> {after / 2**20:.1f} MiB")
     return answers, before, after
 
 
@@ -206,33 +206,29 @@ def test_reload_without_a_gap(small):
 
 @pytest.mark.soak
 @pytest.mark.parametrize("model", (MODEL, "minilm-sdpa"))
-def test_reload_under_load_many_times(binaries, model_repository, tmp_path, model, monkeypatch):
-    monkeypatch.setitem(globals(), "MODEL", model)
-    monkeypatch.setitem(globals(), "IDS", [[2, 17, 35, 60, 3]] if model == "tiny-bert-sdpa" else [[101, 7592, 102]])
+def test_reload_under_load_many_times(binaries, model_repository, tmp_path, model):
     repository = tmp_path / "one"
     shutil.copytree(model_repository / model, repository / model)
     with programs.ServerProcess(binaries.server, repository, tmp_path) as server:
         server.wait_until_serving()
-        answers, before, after = reload_under_load(server, RELOADS)
+        answers, before, after = reload_under_load(server, RELOADS, model)
     assert answers > RELOADS
     assert after <= 1.05 * before
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("model", (MODEL, "minilm-sdpa"))
-def test_load_infer_unload_many_times(binaries, model_repository, tmp_path, model, monkeypatch):
-    monkeypatch.setitem(globals(), "MODEL", model)
-    monkeypatch.setitem(globals(), "IDS", [[2, 17, 35, 60, 3]] if model == "tiny-bert-sdpa" else [[101, 7592, 102]])
+def test_load_infer_unload_many_times(binaries, model_repository, tmp_path, model):
     repository = tmp_path / "one"
     shutil.copytree(model_repository / model, repository / model)
     with programs.ServerProcess(binaries.server, repository, tmp_path) as server:
         server.wait_until_serving()
         sizes = []
         for _ in range(CYCLES):
-            entropy(server)
-            unload(server)
+            entropy(server, model)
+            unload(server, model)
             sizes.append(measure.resident_bytes(server.pid))
-            load(server)
+            load(server, model)
     early, late = np.median(sizes[10:15]), np.median(sizes[-5:])
     print(f"\n{model}: unloaded {early / 2**20:.1f} MiB after ten cycles, {late / 2**20:.1f} MiB after {CYCLES}")
     assert abs(late / early - 1) <= 0.05

@@ -284,4 +284,4 @@ def test_errors_tell_no_paths(guarded, repository):
     texts = [found.message for found in told] + [model.load_error for model in listing.models]
     assert any("broken" in text for text in texts)
     for text in texts:
-        assert str(repository) not in text and "passwd" not in text.replace("/etc/passwd\"", "")
+        assert str(repository) not in text and "passwd" not in text.replace('/etc/passwd"', "")

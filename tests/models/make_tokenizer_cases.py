@@ -79,7 +79,104 @@ def byte_level_bpe() -> Any:
     return transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>")
 
 
-FAMILIES = {"word-piece": word_piece, "byte-level-bpe": byte_level_bpe}
+def byte_level_bpe_with_ends() -> Any:
+    """A byte-level BPE in RoBERTa's form: every text between <s> and </s>."""
+    import transformers
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=600,
+        special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(TEXTS[:20], trainer)
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>")
+
+
+def sentencepiece_unigram() -> Any:
+    """A SentencePiece unigram model in T5's form: NFKC, a space as ▁, </s> at the end."""
+    import transformers
+    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")])
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")
+    tokenizer.decoder = decoders.Metaspace()
+    trainer = trainers.UnigramTrainer(
+        vocab_size=400, special_tokens=["<pad>", "</s>", "<unk>"], unk_token="<unk>", show_progress=False
+    )
+    tokenizer.train_from_iterator(TEXTS[:20], trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="</s>", pad_token="<pad>", unk_token="<unk>"
+    )
+
+
+def sentencepiece_bpe() -> Any:
+    """A SentencePiece BPE in Llama's form: a space as ▁, bytes for what has no piece, <s> at the start."""
+    import transformers
+    from tokenizers import Tokenizer, decoders, models, normalizers, processors, trainers
+
+    tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    all_bytes = [f"<0x{number:02X}>" for number in range(256)]
+    trainer = trainers.BpeTrainer(
+        vocab_size=800, special_tokens=["<unk>", "<s>", "</s>", *all_bytes], show_progress=False
+    )
+    tokenizer.train_from_iterator([text.replace(" ", "▁") for text in TEXTS[:20]], trainer)
+    content = json.loads(tokenizer.to_str())  # bytes are pieces, not tokens that a text may name
+    content["added_tokens"] = [token for token in content["added_tokens"] if token["content"] not in all_bytes]
+    tokenizer = Tokenizer.from_str(json.dumps(content))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+    )
+
+
+def has_one_best_cut(tokenizer: Any, text: str) -> bool:
+    """Whether one way to cut the text into unigram pieces is better than all others.
+
+    `...` is `..` and `.`, or `.` and `..`: the same pieces, the same score. Which is taken is not part of the model, and
+    implementations differ.
+    """
+    content = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+    if content["type"] != "Unigram":
+        return True
+    scores = {piece: score for piece, score in content["vocab"]}
+    unknown = min(scores.values()) - 10.0
+    longest = max(map(len, scores))
+    normal = tokenizer.backend_tokenizer.normalizer.normalize_str(text)
+    for word, _ in tokenizer.backend_tokenizer.pre_tokenizer.pre_tokenize_str(normal):
+        best, ways = [0.0], [1]  # of the first characters of the word
+        for end in range(1, len(word) + 1):
+            cuts = [
+                (best[start] + scores.get(word[start:end], unknown), ways[start])
+                for start in range(max(0, end - longest), end)
+                if word[start:end] in scores or start == end - 1
+            ]
+            top = max(score for score, _ in cuts)
+            best.append(top)
+            ways.append(min(2, sum(count for score, count in cuts if top - score < 1e-6)))
+        if ways[-1] > 1:
+            return False
+    return True
+
+
+FAMILIES = {
+    "word-piece": word_piece,
+    "byte-level-bpe": byte_level_bpe,
+    "byte-level-bpe-with-ends": byte_level_bpe_with_ends,
+    "sentencepiece-unigram": sentencepiece_unigram,
+    "sentencepiece-bpe": sentencepiece_bpe,
+}
 
 
 def stamp() -> str:
@@ -102,7 +199,10 @@ def make(output: Path) -> None:
         tokenizer = build()
         exporter.write(tokenizer, directory)
         cases = []
-        for text in TEXTS:
+        texts = [text for text in TEXTS if has_one_best_cut(tokenizer, text)]
+        if len(texts) < len(TEXTS) - 6:
+            raise RuntimeError(f"{family}: too many texts have several best cuts: {len(TEXTS) - len(texts)}")
+        for text in texts:
             ids = tokenizer(text)["input_ids"]
             cases.append({"text": text, "ids": ids, "tokens": tokenizer.convert_ids_to_tokens(ids)})
         (directory / "cases.json").write_text(json.dumps(cases), encoding="utf-8")

@@ -60,7 +60,8 @@ class ResidencyTest : public ::testing::Test {
   absl::StatusOr<ModelInfo> Load(const std::string& name, const std::string& version = "",
                                  LoadModelOptions options = {}) {
     absl::StatusOr<ModelInfo> answer = absl::UnknownError("No answer.");
-    residency_->Load(name, version, options, [&](absl::StatusOr<ModelInfo> info) { answer = std::move(info); });
+    residency_->Load(name, version, options,
+                     [&](absl::StatusOr<ModelInfo> info) { answer = std::move(info); });
     residency_->RunAll();
     return answer;
   }
@@ -180,8 +181,8 @@ TEST_F(ResidencyTest, NothingOutsideTheRepositoryIsLoaded) {
   fs::create_directory_symlink(outside.path(), directory_.path() / "link");
   fs::create_directory_symlink(outside.path() / "1", directory_.path() / "a" / "2");
   for (const std::string& name :
-       {std::string("link"), std::string(".."), std::string("../a"), outside.path().string(), std::string("a/1"),
-        std::string("a\0b", 3), std::string()}) {
+       {std::string("link"), std::string(".."), std::string("../a"), outside.path().string(),
+        std::string("a/1"), std::string("a\0b", 3), std::string()}) {
     const absl::Status status = Load(name).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kNotFound) << name << ": " << status;
   }

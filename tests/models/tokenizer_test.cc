@@ -104,7 +104,9 @@ TEST_P(TokenizerFamilyTest, ThreadsMayShareOne) {
   EXPECT_EQ(different, 0);
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, TokenizerFamilyTest, ::testing::Values("word-piece", "byte-level-bpe"));
+INSTANTIATE_TEST_SUITE_P(Families, TokenizerFamilyTest,
+                         ::testing::Values("word-piece", "byte-level-bpe", "byte-level-bpe-with-ends",
+                                           "sentencepiece-unigram", "sentencepiece-bpe"));
 
 class TokenizerTest : public ::testing::Test {
  protected:

@@ -46,8 +46,8 @@ TEST(TokenFileTest, ReadsEveryKey) {
 
 TEST(TokenFileTest, BurstIsASecondsWorthAndAtLeastOne) {
   const auto of = [](const std::string& rate) {
-    return ParseTokens(absl::StrCat("tokens: [{name: a, token: 0123456789abcdef, role: admin, rate_limit: ", rate,
-                                    "}]"))
+    return ParseTokens(absl::StrCat("tokens: [{name: a, token: 0123456789abcdef, role: admin, rate_limit: ",
+                                    rate, "}]"))
         ->front()
         .burst;
   };
@@ -78,7 +78,8 @@ TEST(TokenFileTest, EverythingElseIsAnErrorThatQuotesNoToken) {
       {one("name: a, token: " + secret + ", role: admin, rate_limt: 3"), "Did you mean `rate_limit`"},
       {one("name: a, token: " + secret + ", role: admin, role: admin"), "given twice"},
       {one("name: a, role: admin, token: " + secret + ", sha256: " + std::string(64, 'a')), "stand together"},
-      {"tokens: [{name: a, role: admin, token: " + secret + "}, {name: b, role: admin, token: " + secret + "}]",
+      {"tokens: [{name: a, role: admin, token: " + secret + "}, {name: b, role: admin, token: " + secret +
+           "}]",
        "Its token is there twice"},
       {"tokens: [{" + secret, "cannot be read as YAML"},
   };
