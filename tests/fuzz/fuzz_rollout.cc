@@ -1,6 +1,5 @@
 // A caller's attention: a header of small numbers, then pieces, of which any may lie about its place.
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -66,8 +65,6 @@ AttributionOptions ReadOptions(Input& input) {
 }  // namespace
 
 void FuzzRollout(std::string_view bytes) {
-  static const int threads = (at::set_num_threads(1), 1);
-  (void)threads;
   Input input(bytes);
   const AttentionHeader header = ReadHeader(input);
   const AttributionOptions asked = ReadOptions(input);
