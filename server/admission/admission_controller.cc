@@ -389,11 +389,6 @@ absl::Time AdmissionController::NextExpiry() const {
   return EarliestExpiry();
 }
 
-void AdmissionController::Drain() {
-  const std::scoped_lock lock(mutex_);
-  draining_ = true;
-}
-
 void AdmissionController::Make(Calls calls) {
   for (auto& [done, result] : calls.turns) done(std::move(result));
   for (auto& [done, result] : calls.admissions) done(std::move(result));

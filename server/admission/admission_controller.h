@@ -144,7 +144,10 @@ class AdmissionController {
   void SetWakeListener(std::function<void()> listener) { wake_listener_ = std::move(listener); }
 
   // Refuses new requests from now on. What waits keeps its place and is still admitted.
-  void Drain();
+  void Drain() {
+    const std::scoped_lock lock(mutex_);
+    draining_ = true;
+  }
 
   int64_t queue_depth() const {
     const std::scoped_lock lock(mutex_);

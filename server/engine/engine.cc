@@ -26,7 +26,9 @@
 #include "server/engine/rollout_host.h"
 #include "server/engine/worker_pool.h"
 #include "server/memory/refusing_allocator.h"
+#include "server/models/model_repository.h"
 #include "server/models/model_store.h"
+#include "server/models/placement.h"
 #include "server/models/residency.h"
 #include "server/telemetry/logging.h"
 
@@ -61,7 +63,9 @@ class AdmissionMetrics : public admission::AdmissionListener {
 
 class TorchEngine final : public Engine {
  public:
-  TorchEngine(const EngineOptions& options, c10::Device device, telemetry::Metrics& metrics);
+  // `holds`: which models this device has; empty: all.
+  TorchEngine(const EngineOptions& options, c10::Device device, telemetry::Metrics& metrics,
+              std::function<bool(const std::string& name, int64_t bytes)> holds);
   ~TorchEngine() override;
 
   // Reads the repository and begins to load it. REQUIRES: called once, first.
@@ -159,7 +163,8 @@ admission::AdmissionLimits LimitsOf(const EngineOptions& options, c10::Device de
   return limits;
 }
 
-TorchEngine::TorchEngine(const EngineOptions& options, c10::Device device, telemetry::Metrics& metrics)
+TorchEngine::TorchEngine(const EngineOptions& options, c10::Device device, telemetry::Metrics& metrics,
+                         std::function<bool(const std::string& name, int64_t bytes)> holds)
     : options_(options),
       metrics_(metrics),
       device_(device),
@@ -167,7 +172,7 @@ TorchEngine::TorchEngine(const EngineOptions& options, c10::Device device, telem
       admission_metrics_(metrics, device_name_),
       residency_(
           {options.model_repository, device, options.model_memory_budget_bytes,
-           options.repository_poll_interval, [device] { return FreeBytes(device); },
+           options.repository_poll_interval, [device] { return FreeBytes(device); }, std::move(holds),
            [](const std::string& sentence) { telemetry::Log(telemetry::LogLevel::kWarning, sentence); }},
           models_, capture::LoadTorchScript),
       budget_(options.memory_budget_bytes > 0 ? options.memory_budget_bytes : DefaultBudget(device),
@@ -333,6 +338,17 @@ bool TorchEngine::Drain(absl::Duration grace) {
   return false;
 }
 
+// What each device has for models: the budget, else half of what is free; the other half is for requests.
+std::vector<int64_t> RoomsForModels(const EngineOptions& options, const std::vector<c10::Device>& devices) {
+  std::vector<int64_t> rooms;
+  rooms.reserve(devices.size());
+  for (const c10::Device device : devices) {
+    rooms.push_back(options.model_memory_budget_bytes > 0 ? options.model_memory_budget_bytes
+                                                          : FreeBytes(device) / 2);
+  }
+  return rooms;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Engine>> CreateEngine(const EngineOptions& options,
@@ -340,9 +356,22 @@ absl::StatusOr<std::unique_ptr<Engine>> CreateEngine(const EngineOptions& option
   const auto devices = ResolveDevices(options.device);
   if (!devices.ok()) return devices.status();
   memory::InstallRefusingAllocator();
+  std::shared_ptr<models::Placement> placement;  // null for one device
+  if (devices->size() > 1) {
+    const auto scan = models::ScanRepository(options.model_repository);
+    if (!scan.ok()) return scan.status();
+    placement =
+        std::make_shared<models::Placement>(models::ModelBytes(*scan), RoomsForModels(options, *devices));
+  }
   std::vector<std::unique_ptr<Engine>> engines;
-  for (const c10::Device device : *devices) {
-    auto engine = std::make_unique<TorchEngine>(options, device, metrics);
+  for (size_t i = 0; i < devices->size(); ++i) {
+    std::function<bool(const std::string&, int64_t)> holds;
+    if (placement != nullptr) {
+      holds = [placement, i](const std::string& name, int64_t bytes) {
+        return placement->Holds(i, name, bytes);
+      };
+    }
+    auto engine = std::make_unique<TorchEngine>(options, (*devices)[i], metrics, std::move(holds));
     if (absl::Status status = engine->Start(); !status.ok()) return status;
     engines.push_back(std::move(engine));
   }

@@ -143,6 +143,12 @@ bool IsModelName(std::string_view name) {
   });
 }
 
+int64_t FileBytes(const BundlePaths& bundle) {
+  std::error_code error;
+  const auto bytes = static_cast<int64_t>(fs::file_size(bundle.model, error));
+  return error ? 0 : bytes;
+}
+
 std::string StampOf(const BundlePaths& bundle) {
   std::string stamp;
   for (const char* file : {"model.pt", "manifest.yaml", "tokenizer.xml", "tokenizer.bin", "tokenizer.json"}) {

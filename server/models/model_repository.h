@@ -43,6 +43,9 @@ struct RepositoryScan {
 // Whether `name` can name a model: [A-Za-z0-9][A-Za-z0-9._-]*.
 bool IsModelName(std::string_view name);
 
+// Size of model.pt; about what its parameters take in memory. 0 if it cannot be told.
+int64_t FileBytes(const BundlePaths& bundle);
+
 // Tells whether a bundle's files have changed: their sizes and times of change.
 std::string StampOf(const BundlePaths& bundle);
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <optional>
-#include <system_error>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -23,13 +22,6 @@ ModelInfo InfoOf(const std::string& name, int64_t version, ModelState state) {
   info.version = absl::StrCat(version);
   info.state = state;
   return info;
-}
-
-// What the file takes on disk is about what its parameters take in memory.
-int64_t FileBytes(const BundlePaths& bundle) {
-  std::error_code error;
-  const auto bytes = static_cast<int64_t>(std::filesystem::file_size(bundle.model, error));
-  return error ? 0 : bytes;
 }
 
 absl::Status NeverFits(int64_t bytes, int64_t budget_bytes) {
@@ -85,6 +77,10 @@ void Residency::Note(const std::string& sentence) const {
   if (options_.note) options_.note(sentence);
 }
 
+bool Residency::Holds(const BundlePaths& bundle) const {
+  return !options_.holds || options_.holds(bundle.name, FileBytes(bundle));
+}
+
 absl::Status Residency::Scan() {
   const absl::StatusOr<RepositoryScan> scan = ScanRepository(options_.repository);
   if (!scan.ok()) return scan.status();
@@ -97,7 +93,7 @@ absl::Status Residency::Scan() {
       if (policies_[bundle.name].pinned != pinned) continue;
       const Key key = {bundle.name, bundle.version};
       memories_[key].seen_stamp = StampOf(bundle);
-      const bool is_wanted = wanted.contains(key);
+      const bool is_wanted = wanted.contains(key) && Holds(bundle);
       store_.Set(
           bundle.name, bundle.version,
           {InfoOf(bundle.name, bundle.version, is_wanted ? ModelState::kLoading : ModelState::kUnloaded)});
@@ -156,6 +152,7 @@ void Residency::LoadNow(const std::string& name, const std::string& version, Loa
                         const Done& done) {
   const absl::StatusOr<BundlePaths> bundle = FindBundle(name, version);
   if (!bundle.ok()) return done(bundle.status());
+  if (!Holds(*bundle)) return done(store_.Get(name, absl::StrCat(bundle->version)));
   Grant({*bundle, options, /*by_name=*/!version.empty(), /*may_evict=*/true, done});
 }
 
@@ -352,7 +349,7 @@ void Residency::Poll() {
     const Key key = {bundle.name, bundle.version};
     there.insert(key);
     if (queue_.has_ended()) return;
-    PollBundle(bundle, wanted.contains(key));
+    PollBundle(bundle, wanted.contains(key) && Holds(bundle));
   }
   for (const ModelInfo& info : store_.List()) {
     const Key key = {info.name, std::stoll(info.version)};

@@ -44,6 +44,9 @@ struct ResidencyOptions {
   absl::Duration poll_interval = absl::ZeroDuration();  // zero: the repository is looked at when asked to
   // Bytes that can be allocated on the device now. Empty: nobody asks.
   std::function<int64_t()> free_bytes;
+  // Whether this device holds a model of so many bytes; see Placement. What it does not hold stays kUnloaded
+  // here, and to load it does nothing. Empty: it holds all.
+  std::function<bool(const std::string& name, int64_t bytes)> holds;
   // Takes a text for the log: what is ignored, evicted or not loaded, and more about a load error than
   // clients are told. May be empty.
   std::function<void(const std::string& sentence)> note;
@@ -128,6 +131,7 @@ class Residency {
   // Puts versions that are new into the store.
   void Learn(const RepositoryScan& scan);
   void PollBundle(const BundlePaths& bundle, bool is_wanted);
+  bool Holds(const BundlePaths& bundle) const;
   void Note(const std::string& sentence) const;
 
   const ResidencyOptions options_;

@@ -113,7 +113,7 @@ TEST_F(ModelRepositoryTest, VersionsThatAreNoWholeNumbersAreIgnored) {
 
 TEST_F(ModelRepositoryTest, LooseFilesAreSkipped) {
   Write("README.md");
-  Write("a/model.yaml");
+  Write("a/notes.txt");
   Write("a/1/model.pt");
   EXPECT_THAT(Found(), ElementsAre("a/1"));
   EXPECT_THAT(Scan().ignored, IsEmpty());

@@ -1,17 +1,13 @@
 #include "server/models/residency.h"
 
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
+#include <atomic>
 #include <map>
 #include <string>
 #include <thread>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "attribution/status_details.h"
-#include "tests/models/fake_runner.h"
-#include "tests/models/temporary_directory.h"
+#include "tests/models/residency_fixture.h"
 
 namespace attribution::models {
 namespace {
@@ -19,85 +15,7 @@ namespace {
 namespace fs = std::filesystem;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
 using ::testing::Not;
-
-constexpr int64_t kModelBytes = 1000;  // of every model in memory; more than its file
-
-const char* NameOf(ModelState state) {
-  constexpr const char* kNames[] = {"loading", "serving", "failed", "unloaded"};
-  const ModelState states[] = {ModelState::kLoading, ModelState::kServing, ModelState::kFailed,
-                               ModelState::kUnloaded};
-  for (size_t i = 0; i < std::size(states); ++i) {
-    if (states[i] == state) return kNames[i];
-  }
-  return "?";
-}
-
-class ResidencyTest : public ::testing::Test {
- protected:
-  ResidencyTest() { options_.repository = directory_.path(); }
-
-  // Writes a bundle whose model.pt says `content`; "broken" does not load.
-  void Write(const std::string& bundle, const std::string& content = "whole") {
-    directory_.Write(fs::path(bundle) / "model.pt", content);
-  }
-
-  // Makes the residency, and loads what is in the repository.
-  void Start() {
-    residency_ = std::make_unique<Residency>(
-        options_, store_, [this](const std::string& path, const capture::LoadOptions& options) {
-          return LoadOne(path, options);
-        });
-    store_.Watch([this](const ModelInfo& info) {
-      changes_.push_back(absl::StrCat(info.name, "/", info.version, " ", NameOf(info.state)));
-    });
-    ASSERT_TRUE(residency_->Scan().ok());
-    residency_->RunAll();
-    changes_.clear();
-  }
-
-  absl::StatusOr<ModelInfo> Load(const std::string& name, const std::string& version = "",
-                                 LoadModelOptions options = {}) {
-    absl::StatusOr<ModelInfo> answer = absl::UnknownError("No answer.");
-    residency_->Load(name, version, options,
-                     [&](absl::StatusOr<ModelInfo> info) { answer = std::move(info); });
-    residency_->RunAll();
-    return answer;
-  }
-
-  absl::StatusOr<ModelInfo> Unload(const std::string& name, const std::string& version = "") {
-    absl::StatusOr<ModelInfo> answer = absl::UnknownError("No answer.");
-    residency_->Unload(name, version, [&](absl::StatusOr<ModelInfo> info) { answer = std::move(info); });
-    residency_->RunAll();
-    return answer;
-  }
-
-  std::vector<std::string> States() const {
-    std::vector<std::string> lines;
-    for (const ModelInfo& info : store_.List())
-      lines.push_back(absl::StrCat(info.name, "/", info.version, " ", NameOf(info.state)));
-    return lines;
-  }
-
-  absl::StatusOr<std::unique_ptr<capture::ModelRunner>> LoadOne(const std::string& path,
-                                                                const capture::LoadOptions&) {
-    std::string content;
-    std::ifstream(path) >> content;
-    if (content == "broken") return absl::FailedPreconditionError("model.pt is broken.");
-    ++loads_;
-    capture::ModelDescription description = ThreeLayers();
-    description.resident_bytes = kModelBytes;
-    return std::make_unique<FakeRunner>(description);
-  }
-
-  const TemporaryDirectory directory_;
-  ResidencyOptions options_;
-  ModelStore store_;
-  std::unique_ptr<Residency> residency_;
-  std::vector<std::string> changes_;  // since Start()
-  int loads_ = 0;
-};
 
 TEST_F(ResidencyTest, LoadsAVersionThatCameLater) {
   Write("a/1");
@@ -318,54 +236,15 @@ TEST_F(ResidencyTest, BadPolicyHurtsItsModelAlone) {
   EXPECT_THAT(store_.Get("a", "")->load_error, HasSubstr("Did you mean `versions`?"));
 }
 
-TEST_F(ResidencyTest, PollTakesWhatIsNewOnceItNoLongerChanges) {
-  Start();
-  Write("a/1", "half");
-  residency_->Poll();
-  Write("a/1", "half and the rest");
-  residency_->Poll();
-  EXPECT_THAT(States(), ElementsAre("a/1 unloaded"));
-  residency_->Poll();
-  EXPECT_THAT(States(), ElementsAre("a/1 serving"));
-  residency_->Poll();
-  EXPECT_EQ(loads_, 1);
-}
-
-TEST_F(ResidencyTest, PollReplacesWhatChangedAndDropsWhatIsGone) {
+TEST_F(ResidencyTest, WhatAnotherDeviceHoldsStaysOut) {
   Write("a/1");
   Write("b/1");
+  options_.holds = [](const std::string& name, int64_t bytes) { return name == "b" && bytes == 5; };
   Start();
-  Write("a/1", "other bytes");
-  fs::remove_all(directory_.path() / "b");
-  residency_->Poll();
-  residency_->Poll();
-  EXPECT_EQ(loads_, 3);
-  EXPECT_THAT(States(), ElementsAre("a/1 serving"));
-  EXPECT_THAT(changes_, ElementsAre("b/1 unloaded", "a/1 serving"));
-}
-
-TEST_F(ResidencyTest, PollGoesBackToAnOlderVersionWhenTheNewOneIsGone) {
-  Write("a/1");
-  Start();
-  Write("a/2");
-  residency_->Poll();
-  residency_->Poll();
-  EXPECT_THAT(States(), ElementsAre("a/1 unloaded", "a/2 serving"));
-  fs::remove_all(directory_.path() / "a" / "2");
-  residency_->Poll();
-  EXPECT_THAT(States(), ElementsAre("a/1 serving"));
-}
-
-TEST_F(ResidencyTest, PollLeavesAloneWhatWasUnloadedOrFailed) {
-  Write("a/1");
-  Write("b/1", "broken");
-  Start();
-  ASSERT_TRUE(Unload("a").ok());
-  changes_.clear();
-  residency_->Poll();
-  residency_->Poll();
-  EXPECT_THAT(changes_, IsEmpty());
-  Write("b/1", "mended now");
+  EXPECT_THAT(States(), ElementsAre("a/1 unloaded", "b/1 serving"));
+  const auto info = Load("a");
+  ASSERT_TRUE(info.ok()) << info.status();
+  EXPECT_EQ(info->state, ModelState::kUnloaded);
   residency_->Poll();
   residency_->Poll();
   EXPECT_THAT(States(), ElementsAre("a/1 unloaded", "b/1 serving"));
