@@ -61,8 +61,9 @@ test: build $(MINILM) ## Run every test but the long ones
 	@tools/run-tests short
 
 .PHONY: soak
-soak: build $(MINILM) ## Run the long tests
+soak: build $(MINILM) ## Run the long tests, and fuzz; FUZZ_SECONDS=600 for each parser
 	@tools/run-tests soak
+	@tools/fuzz
 
 .PHONY: bench
 bench: build $(MINILM) ## Measure what attribution costs, in time and memory; takes about half an hour

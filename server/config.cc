@@ -22,7 +22,7 @@ namespace {
 // Reads one value; the error says which setting, and where its value came from.
 absl::Status ReadValue(const Setting& setting, const std::string& where, const std::string& text,
                        ServerConfig* config) {
-  const absl::Status status = setting.read(text, config);
+  absl::Status status = setting.read(text, config);
   if (status.ok()) return status;
   return absl::InvalidArgumentError(absl::StrCat(where, ": ", status.message()));
 }

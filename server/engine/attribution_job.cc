@@ -122,7 +122,7 @@ absl::StatusOr<int64_t> AttributionJob::OnFolded(ChunkFold& fold, memory::Alloca
     counter.AddExternal(bytes);
     Tell(std::move(event), bytes);
   };
-  const absl::Status status = TellChunkOutput(
+  absl::Status status = TellChunkOutput(
       *prepared_, chunk().first_sequence, count, fold, counter, [this] { return StopReason(); }, tell);
   if (!status.ok()) return status;
   return told_bytes;

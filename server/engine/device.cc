@@ -79,6 +79,7 @@ absl::Status TestDevice(c10::Device device) {
     const auto sum = numbers.mul(2).sum().item<float>();
     if (sum != kSum) return ill(absl::StrCat("a sum that is ", kSum, " came out as ", sum));
   } catch (const c10::OutOfMemoryError&) {
+    return absl::OkStatus();
   } catch (const std::exception& error) {
     const std::string text = error.what();
     return ill(text.substr(0, text.find('\n')));

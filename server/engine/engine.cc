@@ -83,11 +83,11 @@ class TorchEngine final : public Engine {
   }
   void LoadModel(const std::string& name, const std::string& version, LoadModelOptions options,
                  std::function<void(absl::StatusOr<ModelInfo>)> done) override {
-    residency_.Load(name, version, options, std::move(done));
+    residency_.Load(name, version, options, done);
   }
   void UnloadModel(const std::string& name, const std::string& version,
                    std::function<void(absl::StatusOr<ModelInfo>)> done) override {
-    residency_.Unload(name, version, std::move(done));
+    residency_.Unload(name, version, done);
   }
   void WatchModels(std::function<void(const ModelInfo&)> listener) override {
     models_.Watch(std::move(listener));

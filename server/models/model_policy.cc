@@ -73,7 +73,7 @@ absl::StatusOr<ModelPolicy> Parse(std::string_view yaml) {
     if (key != "versions" && key != "pinned") return UnknownKey(entry.first);
     if (!seen.insert(key).second)
       return Error(entry.first.Mark(), absl::StrCat("`", key, "` is given twice."));
-    const absl::Status status =
+    absl::Status status =
         key == "versions" ? ReadVersions(entry.second, policy) : ReadPinned(entry.second, policy);
     if (!status.ok()) return status;
   }

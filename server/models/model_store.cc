@@ -163,6 +163,7 @@ absl::StatusOr<int64_t> ModelStore::Pick(std::string_view name, std::string_view
 
 absl::Status ModelStore::NoSuchModel(std::string_view name) const {
   std::vector<std::string> known;
+  known.reserve(models_.size());
   for (const auto& [known_name, versions] : models_) known.push_back(known_name);
   const std::string there =
       known.empty() ? "There is none" : absl::StrCat("Models: ", Listed(std::move(known)));

@@ -31,7 +31,7 @@ class ModelStore {
   // What is known of one version.
   struct Entry {
     ModelInfo info;
-    std::shared_ptr<const ResidentModel> model;  // null unless kServing
+    std::shared_ptr<const ResidentModel> model{};  // null unless kServing
     bool on_demand = false;  // kUnloaded for want of memory: the next request for it brings it back
   };
 

@@ -123,11 +123,11 @@ void Residency::RunAll() {
 }
 
 void Residency::Load(const std::string& name, const std::string& version, LoadModelOptions options,
-                     Done done) {
+                     const Done& done) {
   queue_.Push({[=, this] { LoadNow(name, version, options, done); }, done});
 }
 
-void Residency::Unload(const std::string& name, const std::string& version, Done done) {
+void Residency::Unload(const std::string& name, const std::string& version, const Done& done) {
   queue_.Push({[=, this] { UnloadNow(name, version, done); }, done});
 }
 

@@ -76,12 +76,12 @@ class Residency {
   //   FAILED_PRECONDITION  MODEL_LOAD_FAILED with the load error; MODEL_NEVER_FITS.
   //   RESOURCE_EXHAUSTED   MODEL_MEMORY_FULL: it does not fit beside what is there.
   //   UNAVAILABLE          the server stops.
-  void Load(const std::string& name, const std::string& version, LoadModelOptions options, Done done);
+  void Load(const std::string& name, const std::string& version, LoadModelOptions options, const Done& done);
 
   // Takes a version out of memory; `done` gets it once the last job that uses it has ended and its memory is
   // free. It stays out until it is loaded by name. Nothing happens to one that is not in memory. NOT_FOUND
   // and UNAVAILABLE as Load().
-  void Unload(const std::string& name, const std::string& version, Done done);
+  void Unload(const std::string& name, const std::string& version, const Done& done);
 
   // Brings back a version that was evicted, if there is room.
   void Want(const std::string& name, int64_t version);

@@ -26,9 +26,9 @@ Environment Variables(const std::map<std::string, std::string>& variables) {
 
 // Reads a command line with a repository named, in an environment of `variables`.
 absl::StatusOr<Command> Read(std::vector<std::string> arguments,
-                             std::map<std::string, std::string> variables = {}) {
+                             const std::map<std::string, std::string>& variables = {}) {
   arguments.insert(arguments.begin(), {"--model-repository", "models"});
-  return ReadCommandLine(arguments, Variables(std::move(variables)));
+  return ReadCommandLine(arguments, Variables(variables));
 }
 
 class ConfigTest : public testing::Test {
