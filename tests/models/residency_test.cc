@@ -153,7 +153,8 @@ TEST_F(ResidencyTest, UnloadFirstFreesTheOldCopyBefore) {
   EXPECT_TRUE(store_.Find("a", "").ok());
   std::shared_ptr<const ResidentModel> job = store_.Find("a", "").value();
   absl::StatusOr<ModelInfo> answer = absl::UnknownError("No answer.");
-  residency_->Load("a", "", {.unload_first = true}, [&](absl::StatusOr<ModelInfo> info) { answer = info; });
+  residency_->Load("a", "", {.unload_first = true},
+                   [&](absl::StatusOr<ModelInfo> info) { answer = std::move(info); });
   residency_->RunAll();
   EXPECT_EQ(store_.Find("a", "").status().code(), absl::StatusCode::kUnavailable);
   EXPECT_EQ(loads_, 1);  // the old copy is still there

@@ -11,7 +11,6 @@ namespace attribution::rpc {
 namespace {
 
 using ::testing::ElementsAre;
-using ::testing::HasSubstr;
 
 ModelInfo Version(const std::string& name, const std::string& version) {
   ModelInfo model;
