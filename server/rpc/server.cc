@@ -66,8 +66,6 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   DeclareGrpcMetrics(metrics);
 
-  const auto credentials = MakeServerCredentials(options.tls);
-  if (!credentials.ok()) return credentials.status();
   std::unique_ptr<TokenAuthority> tokens;
   if (!options.auth_tokens_file.empty()) {
     auto opened = TokenAuthority::Open(options.auth_tokens_file, options.auth_refresh_interval, absl::Now);
@@ -91,14 +89,14 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   server->admin_.services.push_back(std::make_unique<ModelServiceImpl>(engine, *server->gate_));
 
   absl::Status status =
-      Listen(options, options.listen, *credentials, metrics, server->open_calls_, &server->main_);
+      Listen(options, options.listen, options.tls, metrics, server->open_calls_, &server->main_);
   if (!options.admin_listen.empty()) {
     status.Update(
-        Listen(options, options.admin_listen, *credentials, metrics, server->open_calls_, &server->admin_));
+        Listen(options, options.admin_listen, options.tls, metrics, server->open_calls_, &server->admin_));
   }
   if (!options.health_listen.empty()) {
-    status.Update(Listen(options, options.health_listen, grpc::InsecureServerCredentials(), metrics,
-                         server->open_calls_, &server->health_));
+    status.Update(
+        Listen(options, options.health_listen, TlsOptions(), metrics, server->open_calls_, &server->health_));
   }
   if (!status.ok()) return status;
 
@@ -109,12 +107,14 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   return server;
 }
 
-absl::Status Server::Listen(const ServerOptions& options, const std::string& address,
-                            const std::shared_ptr<grpc::ServerCredentials>& credentials,
+absl::Status Server::Listen(const ServerOptions& options, const std::string& address, const TlsOptions& tls,
                             telemetry::Metrics& metrics, std::shared_ptr<OpenCalls> open_calls,
                             Listener* listener) {
+  auto credentials = MakeServerCredentials(tls);
+  if (!credentials.ok()) return credentials.status();
+  listener->credentials = *std::move(credentials);
   grpc::ServerBuilder builder;
-  builder.AddListeningPort(address, credentials, &listener->port);
+  builder.AddListeningPort(address, listener->credentials, &listener->port);
   // Two servers on one port would share its requests without a word.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, options.max_streams);

@@ -64,6 +64,7 @@ class Server {
  private:
   // One address with its services.
   struct Listener {
+    std::shared_ptr<grpc::ServerCredentials> credentials;  // asked by `server` at each handshake
     std::vector<std::unique_ptr<grpc::Service>> services;
     std::unique_ptr<grpc::Server> server;
     int port = 0;
@@ -71,8 +72,7 @@ class Server {
   };
 
   Server() = default;
-  static absl::Status Listen(const ServerOptions& options, const std::string& address,
-                             const std::shared_ptr<grpc::ServerCredentials>& credentials,
+  static absl::Status Listen(const ServerOptions& options, const std::string& address, const TlsOptions& tls,
                              telemetry::Metrics& metrics, std::shared_ptr<OpenCalls> open_calls,
                              Listener* listener);
 

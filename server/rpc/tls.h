@@ -20,10 +20,11 @@ struct TlsOptions {
   bool enabled() const { return !certificate.empty(); }
 };
 
-// Returns what a listening port takes. Files that are replaced serve new connections within the refresh
-// interval; a pair that does not match is passed over. A client certificate is checked if one comes; that one
-// comes is CallGate's part. INVALID_ARGUMENT, naming the file, if one cannot be read, is not PEM, or the key
-// is not the certificate's. An expired certificate is served, and logged: its clients will refuse it.
+// Returns what one listening port takes; it outlives the server that listens there. The files are looked at
+// by the first connection after each refresh interval; a set that is whole and fits together serves from then
+// on, any other is passed over, and logged. A client certificate is checked if one comes; that one comes is
+// CallGate's part. INVALID_ARGUMENT, naming the file, if one cannot be read, is not PEM, or the key is not
+// the certificate's. An expired certificate is served, and logged: its clients will refuse it.
 absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeServerCredentials(const TlsOptions& options);
 
 }  // namespace attribution::rpc

@@ -61,11 +61,6 @@ absl::StatusOr<std::unique_ptr<TokenAuthority>> TokenAuthority::Open(const std::
     return absl::InvalidArgumentError(
         absl::StrCat(status.message(), " Check --auth-tokens-file, \"", path, "\"."));
   }
-  if (IsOpenToAll(path)) {
-    telemetry::Log(telemetry::LogLevel::kWarning,
-                   "Every user of this machine can read the file of tokens. Take the right away.",
-                   {{"file", path}});
-  }
   return authority;
 }
 
@@ -80,6 +75,11 @@ absl::Status TokenAuthority::Read() {
   OPENSSL_cleanse(text.data(), text.size());
   if (!tokens.ok()) return tokens.status();
   tokens_ = *std::move(tokens);
+  if (IsOpenToAll(path_)) {
+    telemetry::Log(telemetry::LogLevel::kWarning,
+                   "Every user of this machine can read the file of tokens. Take the right away.",
+                   {{"file", path_}});
+  }
   std::erase_if(buckets_, [this](const auto& bucket) {
     return std::none_of(tokens_.begin(), tokens_.end(),
                         [&bucket](const Token& token) { return token.name == bucket.first; });
@@ -109,8 +109,8 @@ absl::StatusOr<std::string> TokenAuthority::LetIn(std::string_view secret, Role 
     if (CRYPTO_memcmp(token.digest.data(), digest.data(), digest.size()) == 0) found = &token;
   }
   if (found == nullptr) return Unknown();
-  if (role == Role::kAdmin && found->role != Role::kAdmin) return WrongRole(found->name);
   if (absl::Status status = Take(*found, now); !status.ok()) return status;
+  if (role == Role::kAdmin && found->role != Role::kAdmin) return WrongRole(found->name);
   return found->name;
 }
 

@@ -139,6 +139,13 @@ def test_rate_limit(guarded):
     attribute(channel, USER)  # others go on
 
 
+def test_metadata_is_bounded(guarded):
+    channel = grpc.insecure_channel(guarded.address)
+    large = [("authorization", f"Bearer {USER}"), ("x-large", "x" * (16 << 10))]
+    assert refused(lambda: attribute(channel, metadata=large))[0] == grpc.StatusCode.RESOURCE_EXHAUSTED
+    attribute(channel, USER)
+
+
 def test_replaced_tokens(guarded, tokens):
     channel = grpc.insecure_channel(guarded.address)
     attribute(channel, USER)
@@ -229,6 +236,22 @@ def test_replaced_certificate_serves_within_its_interval(mutual):
             assert time.monotonic() < end, mutual.server.log()
             threading.Event().wait(0.1)
     attribute(kept)
+
+
+def test_a_pair_that_does_not_match_is_passed_over(mutual):
+    """Half of a replacement, or a wrong one, is not served: what there was goes on."""
+    pair = mutual.authority.issue("dashboards")
+    other = mutual.authority.issue("server")
+    (mutual.folder / "other.key").write_bytes(other.key)
+    (mutual.folder / "other.key").rename(mutual.paths[1])
+    end = time.monotonic() + 10
+    while "cannot be used" not in mutual.server.log():
+        attribute(mutual.channel(pair))
+        assert time.monotonic() < end
+    attribute(mutual.channel(pair))
+    (mutual.folder / "other.pem").write_bytes(other.certificate)
+    (mutual.folder / "other.pem").rename(mutual.paths[0])
+    attribute(mutual.channel(pair))
 
 
 def test_command_line_certificates(mutual, binaries):

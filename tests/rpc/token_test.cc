@@ -136,6 +136,10 @@ TEST_F(TokenAuthorityTest, RateIsLimitedAndComesBack) {
   now_ += absl::Milliseconds(500);
   EXPECT_TRUE(authority_->LetIn("0123456789abcdef", Role::kAttribute).ok());
   EXPECT_FALSE(authority_->LetIn("0123456789abcdef", Role::kAttribute).ok());
+  now_ += absl::Milliseconds(500);
+  EXPECT_EQ(authority_->LetIn("0123456789abcdef", Role::kAdmin).status().code(),
+            absl::StatusCode::kPermissionDenied);
+  EXPECT_FALSE(authority_->LetIn("0123456789abcdef", Role::kAttribute).ok());  // what is refused counts, too
   now_ += absl::Hours(1);
   for (int i = 0; i < 3; ++i) EXPECT_TRUE(authority_->LetIn("0123456789abcdef", Role::kAttribute).ok()) << i;
   EXPECT_FALSE(authority_->LetIn("0123456789abcdef", Role::kAttribute).ok());  // never more than the burst
