@@ -144,8 +144,8 @@ def sentencepiece_bpe() -> Any:
 def has_one_best_cut(tokenizer: Any, text: str) -> bool:
     """Whether one way to cut the text into unigram pieces is better than all others.
 
-    `...` is `..` and `.`, or `.` and `..`: the same pieces, the same score. Which is taken is not part of the model, and
-    implementations differ.
+    `...` is `..` and `.`, or `.` and `..`: the same pieces, the same score. Which is taken is not part of the model,
+    and implementations differ.
     """
     content = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
     if content["type"] != "Unigram":
