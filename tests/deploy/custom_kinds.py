@@ -28,7 +28,11 @@ def _kind(kind: str, spec: dict) -> dict:
     metadata = _object(["name"], name=_STRING, labels=_TEXTS)
     version = {"const": "monitoring.coreos.com/v1"}
     return _object(
-        ["apiVersion", "kind", "metadata", "spec"], apiVersion=version, kind={"const": kind}, metadata=metadata, spec=spec
+        ["apiVersion", "kind", "metadata", "spec"],
+        apiVersion=version,
+        kind={"const": kind},
+        metadata=metadata,
+        spec=spec,
     )
 
 
