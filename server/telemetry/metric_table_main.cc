@@ -1,4 +1,5 @@
-// Prints the table of metrics as JSON. docs/metrics.md and the dashboard are made of it, so that names cannot drift.
+// Prints the table of metrics as JSON. docs/metrics.md and the dashboard are made of it, so that names cannot
+// drift.
 #include <cstdio>
 #include <string>
 #include <vector>
