@@ -81,12 +81,12 @@ def query_of(alert: str) -> str:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory) -> Iterator[dict[str, int]]:
-    """A small budget: one long request fills it and others wait."""
+    """A budget that one request of 512 tokens fills (11.3 MB with its margin); others wait."""
     directory = tmp_path_factory.mktemp("server")
     repository = directory / "models"
     shutil.copytree(BUILD / "model-repository/minilm", repository / "minilm")
     port_file = directory / "ports.json"
-    flags = ["--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--memory-budget", "14MiB"]
+    flags = ["--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--memory-budget", "11776KiB"]
     command = [BUILD / "bin/attribution-server", "--model-repository", repository, "--port-file", port_file, *flags]
     with (directory / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
         try:
