@@ -46,6 +46,7 @@ struct ServerConfig {
   absl::Duration tls_refresh_interval = absl::Minutes(1);
   std::string auth_tokens_file;  // empty: clients need no token
   absl::Duration auth_refresh_interval = absl::Seconds(10);
+  absl::Duration max_connection_age = absl::Minutes(30);  // zero: never
   absl::Duration drain_timeout = absl::Seconds(30);
   absl::Duration write_stall_timeout = absl::Seconds(60);
   bool json_logs = false;

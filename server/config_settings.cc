@@ -201,6 +201,10 @@ std::vector<Setting> MakeSettings() {
       Integer("max-sequence-length", "Longest sequence, tokens. model: the model's own limit.",
               &C::max_sequence_length, 0, kMaxInt, "model"),
       Integer("max-streams", "Most requests at once on one connection.", &C::max_streams, 1, kMaxInt),
+      Duration(
+          "max-connection-age",
+          "After how long, give or take a tenth, a connection is closed once its calls are done. 0: never.",
+          &C::max_connection_age),
       Text("tls-cert", "FILE", "Certificate of the server, PEM. Empty: no TLS.", &C::tls_cert),
       Text("tls-key", "FILE", "Key of the certificate, PEM.", &C::tls_key),
       Text("tls-client-ca", "FILE",

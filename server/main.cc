@@ -63,6 +63,7 @@ rpc::ServerOptions ServerOptionsOf(const config::ServerConfig& config) {
   options.max_message_bytes = config.max_message_bytes;
   options.max_streams = config.max_streams;
   options.write_stall_timeout = config.write_stall_timeout;
+  options.max_connection_age = config.max_connection_age;
   options.tls = {config.tls_cert, config.tls_key, config.tls_client_ca, config.tls_refresh_interval};
   options.auth_tokens_file = config.auth_tokens_file;
   options.auth_refresh_interval = config.auth_refresh_interval;

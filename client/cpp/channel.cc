@@ -35,6 +35,9 @@ constexpr char kServiceConfig[] = R"json({
 // A request that is larger than this is sent once and not repeated.
 constexpr int kRetryBufferBytes = 64 << 20;
 
+// A name is looked up again after this time at the earliest, when a connection was lost.
+constexpr int kResolutionMilliseconds = 1000;
+
 }  // namespace
 
 std::string FullTarget(const std::string& target) {
@@ -51,6 +54,8 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> ConnectChannel(
   arguments.SetServiceConfigJSON(kServiceConfig);
   if (!retry) arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
   arguments.SetMaxReceiveMessageSize(-1);
+  // gRPC waits 30 s: too long for a server that has just come, or for the address of one that is gone.
+  arguments.SetInt(GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, kResolutionMilliseconds);
   arguments.SetInt(GRPC_ARG_PER_RPC_RETRY_BUFFER_SIZE, kRetryBufferBytes);
   // Without a pool of its own, a new client would wait out the pause after an older client's failed attempt.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);

@@ -29,10 +29,13 @@ constexpr int kKeepaliveMilliseconds = 60'000;
 
 // How long the answer may take, and bytes may wait for the other side to take them. Longer than a slow reader
 // has, who would lose its connection instead of hearing what became of its stream.
-int KeepaliveTimeoutMilliseconds(const ServerOptions& options) {
-  const absl::Duration timeout = 2 * options.write_stall_timeout + absl::Seconds(20);
+absl::Duration KeepaliveTimeout(const ServerOptions& options) {
+  return 2 * options.write_stall_timeout + absl::Seconds(20);
+}
+
+int Milliseconds(absl::Duration duration) {
   return static_cast<int>(
-      std::min(absl::ToInt64Milliseconds(timeout), int64_t{std::numeric_limits<int>::max()}));
+      std::min(absl::ToInt64Milliseconds(duration), int64_t{std::numeric_limits<int>::max()}));
 }
 
 // A new connection has as long to speak HTTP/2.
@@ -120,8 +123,12 @@ absl::Status Server::Listen(const ServerOptions& options, const std::string& add
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, options.max_streams);
   // gRPC would keep a silent peer for two hours, and one that never says what it is for two minutes.
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMilliseconds);
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, KeepaliveTimeoutMilliseconds(options));
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, Milliseconds(KeepaliveTimeout(options)));
   builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeMilliseconds);
+  // gRPC varies the age by a tenth, so that clients do not come back all at once; running calls go on.
+  if (options.max_connection_age > absl::ZeroDuration()) {
+    builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS, Milliseconds(options.max_connection_age));
+  }
   builder.SetMaxReceiveMessageSize(static_cast<int>(options.max_message_bytes));
   // Reflection is the only service that is not asynchronous.
   builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::NUM_CQS, 1);

@@ -23,14 +23,15 @@
 namespace attribution::rpc {
 
 struct ServerOptions {
-  std::string listen = "127.0.0.1:8500";                   // port 0: a free one
-  std::string admin_listen;                                // ModelService and health alone; empty: none
-  std::string health_listen;                               // health alone; empty: none
-  int64_t max_message_bytes = 64 << 20;                    // of a request
-  int32_t max_streams = 1024;                              // calls at once on one connection
-  absl::Duration write_stall_timeout = absl::Seconds(60);  // a client may take nothing; above 0
-  TlsOptions tls;                                          // of listen and admin_listen
-  std::string auth_tokens_file;                            // empty: no tokens are asked for
+  std::string listen = "127.0.0.1:8500";                     // port 0: a free one
+  std::string admin_listen;                                  // ModelService and health alone; empty: none
+  std::string health_listen;                                 // health alone; empty: none
+  int64_t max_message_bytes = 64 << 20;                      // of a request
+  int32_t max_streams = 1024;                                // calls at once on one connection
+  absl::Duration write_stall_timeout = absl::Seconds(60);    // a client may take nothing; above 0
+  absl::Duration max_connection_age = absl::ZeroDuration();  // then a client connects anew; zero: never
+  TlsOptions tls;                                            // of listen and admin_listen
+  std::string auth_tokens_file;                              // empty: no tokens are asked for
   absl::Duration auth_refresh_interval = absl::Seconds(10);
 };
 

@@ -184,6 +184,7 @@ TEST_F(ConfigTest, WhatIsPrintedReadsBackTheSame) {
                              "--log-text=true",
                              "--model-memory-budget=3GiB",
                              "--repository-poll-interval=5s",
+                             "--max-connection-age=7m",
                              "--tls-cert=a.pem",
                              "--tls-key=b.pem",
                              "--tls-client-ca=c.pem",

@@ -1,5 +1,6 @@
 #include "server/rpc/server.h"
 
+#include <chrono>
 #include <latch>
 #include <string>
 #include <vector>
@@ -189,6 +190,19 @@ TEST_F(GrpcMetricsTest, AMethodThatDoesNotExistIsNoLabel) {
   EXPECT_EQ(SendBytes("/attribution.v1.AttributionService/Nothing", "").error_code(),
             grpc::StatusCode::UNIMPLEMENTED);
   EXPECT_EQ(metrics_.Text().find("Nothing"), std::string::npos);
+}
+
+TEST_F(ServerTest, AgedConnectionIsClosedAndTheClientConnectsAnew) {
+  ServerOptions options;
+  options.max_connection_age = absl::Milliseconds(50);
+  StartServer(options);
+  for (int i = 0; i < 3; ++i) {
+    grpc::ClientContext context;
+    v1::ListModelsResponse response;
+    ASSERT_TRUE(models_->ListModels(&context, {}, &response).ok());
+    const auto deadline = std::chrono::system_clock::now() + std::chrono::seconds(20);
+    EXPECT_TRUE(channel_->WaitForStateChange(GRPC_CHANNEL_READY, deadline)) << i;
+  }
 }
 
 }  // namespace
