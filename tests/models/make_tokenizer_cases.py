@@ -150,7 +150,7 @@ def has_one_best_cut(tokenizer: Any, text: str) -> bool:
     content = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
     if content["type"] != "Unigram":
         return True
-    scores = {piece: score for piece, score in content["vocab"]}
+    scores = dict(content["vocab"])
     unknown = min(scores.values()) - 10.0
     longest = max(map(len, scores))
     normal = tokenizer.backend_tokenizer.normalizer.normalize_str(text)
