@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -217,8 +218,10 @@ void Residency::Bring(const Wish& wish, bool serves) {
   if (!serves && (!before.has_value() || before->info.state != ModelState::kLoading))
     store_.Set(key.first, key.second, {InfoOf(key.first, key.second, ModelState::kLoading)});
   const absl::Time start = absl::Now();
-  absl::StatusOr<std::shared_ptr<const ResidentModel>> model =
-      LoadBundle(wish.bundle, options_.device, loader_);
+  absl::StatusOr<std::shared_ptr<const ResidentModel>> model = absl::UnknownError("not loaded");
+  // On a thread that ends: OpenMP keeps a team for each thread that has computed, and with more of them than
+  // cores it puts those of the workers to sleep at every barrier, which doubles the time of a small request.
+  std::thread([&] { model = LoadBundle(wish.bundle, options_.device, loader_); }).join();
   const double seconds = absl::ToDoubleSeconds(absl::Now() - start);
   if (!model.ok()) {
     const std::optional<std::string> detail = LogDetailOf(model.status());

@@ -26,7 +26,7 @@ def bound(tokenizers: int) -> int:
     """The arithmetic of docs/architecture.md, threads."""
     cores = os.cpu_count() or 1
     ours = 1 + 1 + 1 + 1 + 1 + WORKERS * THREADS  # main, intake, timer, device test, loader, workers
-    loading = THREADS - 1  # of the loader
+    loading = THREADS  # of a model that is loaded
     libraries = 1 + 2 * (1 + tokenizers) + 3  # LibTorch, OpenVINO, metrics
     grpc = clamp(cores, 2, 32) + 1 + clamp(cores // 2, 2, 16) + 4 * cores + 5 + 4
     return ours + loading + libraries + grpc
