@@ -219,9 +219,15 @@ void Residency::Bring(const Wish& wish, bool serves) {
     store_.Set(key.first, key.second, {InfoOf(key.first, key.second, ModelState::kLoading)});
   const absl::Time start = absl::Now();
   absl::StatusOr<std::shared_ptr<const ResidentModel>> model = absl::UnknownError("not loaded");
-  // On a thread that ends: OpenMP keeps a team for each thread that has computed, and with more of them than
-  // cores it puts those of the workers to sleep at every barrier, which doubles the time of a small request.
-  std::thread([&] { model = LoadBundle(wish.bundle, options_.device, loader_); }).join();
+  const auto load = [&] { model = LoadBundle(wish.bundle, options_.device, loader_); };
+  // At start on threads that end: OpenMP keeps a team for each thread that has computed, and with more of
+  // them than cores it puts those of the workers to sleep at every barrier, which doubles the time of a small
+  // request. Later on this thread: what libraries keep for each new thread would add up over many reloads.
+  if (wish.may_evict) {
+    load();
+  } else {
+    std::thread(load).join();
+  }
   const double seconds = absl::ToDoubleSeconds(absl::Now() - start);
   if (!model.ok()) {
     const std::optional<std::string> detail = LogDetailOf(model.status());
