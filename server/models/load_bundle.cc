@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <exception>
-#include <fstream>
 #include <new>
+#include <optional>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -11,19 +11,16 @@
 #include "absl/strings/str_replace.h"
 #include "attribution/status_details.h"
 #include "server/models/sha256.h"
+#include "server/text/small_file.h"
 
 namespace attribution::models {
 namespace {
 
 absl::StatusOr<Manifest> ReadManifest(const std::filesystem::path& path) {
   if (path.empty()) return Manifest{};
-  std::ifstream file(path, std::ios::binary);
-  // One byte more than is allowed tells that there is more, without reading all of it.
-  std::string text(kMaxManifestBytes + 1, '\0');
-  file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  if (file.bad() || !file.is_open()) return absl::FailedPreconditionError("manifest.yaml cannot be read.");
-  text.resize(static_cast<size_t>(file.gcount()));
-  return ParseManifest(text);
+  const std::optional<std::string> text = text::ReadSmallFile(path.string(), kMaxManifestBytes);
+  if (!text.has_value()) return absl::FailedPreconditionError("manifest.yaml cannot be read.");
+  return ParseManifest(*text);
 }
 
 capture::LoadOptions LoadOptionsOf(const Manifest& manifest, c10::Device device) {

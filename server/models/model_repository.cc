@@ -1,7 +1,6 @@
 #include "server/models/model_repository.h"
 
 #include <algorithm>
-#include <fstream>
 #include <optional>
 #include <system_error>
 #include <tuple>
@@ -11,6 +10,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "server/text/small_file.h"
 
 namespace attribution::models {
 namespace {
@@ -87,12 +87,9 @@ absl::StatusOr<ModelPolicy> ReadPolicy(const fs::path& root, const fs::path& dir
   fs::path path;
   if (absl::Status status = Resolve(root, directory, "model.yaml", path); !status.ok()) return status;
   if (path.empty()) return ModelPolicy{};
-  std::ifstream file(path, std::ios::binary);
-  std::string text(kMaxPolicyBytes + 1, '\0');
-  file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  if (file.bad() || !file.is_open()) return absl::FailedPreconditionError("model.yaml cannot be read.");
-  text.resize(static_cast<size_t>(file.gcount()));
-  return ParseModelPolicy(text);
+  const std::optional<std::string> text = text::ReadSmallFile(path.string(), kMaxPolicyBytes);
+  if (!text.has_value()) return absl::FailedPreconditionError("model.yaml cannot be read.");
+  return ParseModelPolicy(*text);
 }
 
 void ScanModel(const fs::path& root, const std::string& name, RepositoryScan& scan) {

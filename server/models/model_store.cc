@@ -92,7 +92,7 @@ std::optional<ModelStore::Entry> ModelStore::Known(const std::string& name, int6
   if (found == models_.end()) return std::nullopt;
   const auto kept = found->second.find(version);
   if (kept == found->second.end()) return std::nullopt;
-  return kept->second.entry;
+  return Entry{kept->second.entry.info, nullptr, kept->second.entry.on_demand};
 }
 
 std::vector<ModelStore::Resident> ModelStore::Residents() const {

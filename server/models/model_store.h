@@ -70,7 +70,7 @@ class ModelStore {
   // Returns what is known of the version that Find() would pick, whatever its state. NOT_FOUND as Find().
   absl::StatusOr<ModelInfo> Get(std::string_view name, std::string_view version) const;
 
-  // Returns what is known of a version; nothing if it is not.
+  // Returns what is known of a version, its model left out; nothing if it is not.
   std::optional<Entry> Known(const std::string& name, int64_t version) const;
 
   // Returns what is in memory.

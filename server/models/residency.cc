@@ -25,6 +25,10 @@ ModelInfo InfoOf(const std::string& name, int64_t version, ModelState state) {
   return info;
 }
 
+bool Serves(const std::optional<ModelStore::Entry>& entry) {
+  return entry.has_value() && entry->info.state == ModelState::kServing;
+}
+
 absl::Status NeverFits(int64_t bytes, int64_t budget_bytes) {
   return WithReason(absl::FailedPreconditionError(absl::StrCat(
                         "The model can never fit. It needs ", bytes, " bytes, all models together may have ",
@@ -188,8 +192,8 @@ void Residency::Learn(const RepositoryScan& scan) {
 void Residency::Grant(Wish wish) {
   const Key key = {wish.bundle.name, wish.bundle.version};
   Memory& memory = memories_[key];
-  std::optional<ModelStore::Entry> entry = store_.Known(key.first, key.second);
-  const bool serves = entry.has_value() && entry->model != nullptr;
+  const std::optional<ModelStore::Entry> entry = store_.Known(key.first, key.second);
+  const bool serves = Serves(entry);
   if (serves && !wish.options.force) {
     const absl::StatusOr<std::string> sha256 = Sha256OfFile(wish.bundle.model);
     if (wish.bundle.problem.ok() && sha256.ok() && *sha256 == entry->info.sha256) {
@@ -198,7 +202,6 @@ void Residency::Grant(Wish wish) {
       return wish.done(entry->info);
     }
   }
-  entry.reset();  // it holds the model
   if (!serves || !wish.options.unload_first) return Bring(wish, serves);
   const std::shared_ptr<Release> release = memory.release;
   store_.Set(key.first, key.second, {InfoOf(key.first, key.second, ModelState::kLoading)});
@@ -286,11 +289,9 @@ void Residency::UnloadNow(const std::string& name, const std::string& version, c
 
 void Residency::TakeOut(const Key& key, bool on_demand, std::function<void()> then) {
   std::shared_ptr<Release> release;
-  std::optional<ModelStore::Entry> entry = store_.Known(key.first, key.second);
-  if (entry.has_value() && entry->model != nullptr) release = memories_[key].release;
+  if (Serves(store_.Known(key.first, key.second))) release = memories_[key].release;
   ModelStore::Entry out{InfoOf(key.first, key.second, ModelState::kUnloaded)};
   out.on_demand = on_demand;
-  entry.reset();  // it holds the model
   store_.Set(key.first, key.second, std::move(out));
   if (then == nullptr) return;
   if (release == nullptr) return then();
@@ -375,10 +376,7 @@ void Residency::PollBundle(const BundlePaths& bundle, bool is_wanted) {
   const bool is_settled = stamp == memory.seen_stamp;
   memory.seen_stamp = std::move(stamp);
   if (!is_settled || memory.dismissed || memory.seen_stamp == memory.load_stamp) return;
-  std::optional<ModelStore::Entry> entry = store_.Known(bundle.name, bundle.version);
-  const bool serves = entry.has_value() && entry->model != nullptr;
-  if (!is_wanted && !serves) return;
-  entry.reset();  // it holds the model
+  if (!is_wanted && !Serves(store_.Known(bundle.name, bundle.version))) return;
   Grant({bundle, {}, /*by_name=*/false, /*may_evict=*/true, [](const absl::StatusOr<ModelInfo>&) {}});
 }
 

@@ -4,12 +4,13 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <fstream>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "attribution/status_details.h"
 #include "server/telemetry/logging.h"
+#include "server/text/small_file.h"
 
 namespace attribution::rpc {
 namespace {
@@ -66,13 +67,10 @@ absl::StatusOr<std::unique_ptr<TokenAuthority>> TokenAuthority::Open(const std::
 
 absl::Status TokenAuthority::Read() {
   stamp_ = StampOf(path_);  // before the file: a change in between is seen at the next look
-  std::ifstream file(path_, std::ios::binary);
-  std::string text(kMaxTokenFileBytes + 1, '\0');
-  file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  if (file.bad() || !file.is_open()) return absl::InvalidArgumentError("The file of tokens cannot be read.");
-  text.resize(static_cast<size_t>(file.gcount()));
-  absl::StatusOr<std::vector<Token>> tokens = ParseTokens(text);
-  OPENSSL_cleanse(text.data(), text.size());
+  std::optional<std::string> text = text::ReadSmallFile(path_, kMaxTokenFileBytes);
+  if (!text.has_value()) return absl::InvalidArgumentError("The file of tokens cannot be read.");
+  absl::StatusOr<std::vector<Token>> tokens = ParseTokens(*text);
+  OPENSSL_cleanse(text->data(), text->size());
   if (!tokens.ok()) return tokens.status();
   tokens_ = *std::move(tokens);
   if (IsOpenToAll(path_)) {

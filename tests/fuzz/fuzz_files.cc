@@ -1,7 +1,8 @@
-// The files that operators and exporters write.
+// The files that operators, exporters and callers write.
 #include <cmath>
 #include <string>
 
+#include "client/cli/npy_reader.h"
 #include "server/config.h"
 #include "server/models/manifest.h"
 #include "server/models/model_policy.h"
@@ -40,6 +41,13 @@ void FuzzTokens(std::string_view bytes) {
     FUZZ_CHECK(!token.name.empty() && std::isfinite(token.rate_limit) && std::isfinite(token.burst));
     FUZZ_CHECK(token.rate_limit == 0 || token.burst >= 1);
   }
+}
+
+void FuzzNpy(std::string_view bytes) {
+  const auto tensor = cli::ReadNpy(std::string(bytes));
+  if (!tensor.ok()) return;
+  for (const int64_t size : tensor->shape) FUZZ_CHECK(size >= 0);
+  FUZZ_CHECK(tensor->data.size() <= bytes.size());
 }
 
 }  // namespace attribution::fuzz

@@ -2,7 +2,6 @@
 #include <string>
 #include <vector>
 
-#include "client/cli/npy_reader.h"
 #include "server/rpc/convert_request.h"
 #include "server/rpc/model_service.h"
 #include "tests/fuzz/targets.h"
@@ -47,13 +46,6 @@ void FuzzPageToken(std::string_view bytes) {
   request.set_page_size(1);
   const auto page = rpc::PageOfModels(models, request);
   FUZZ_CHECK(!page.ok() || page->models_size() <= 1);
-}
-
-void FuzzNpy(std::string_view bytes) {
-  const auto tensor = cli::ReadNpy(std::string(bytes));
-  if (!tensor.ok()) return;
-  for (const int64_t size : tensor->shape) FUZZ_CHECK(size >= 0);
-  FUZZ_CHECK(tensor->data.size() <= bytes.size());
 }
 
 }  // namespace attribution::fuzz

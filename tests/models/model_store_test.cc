@@ -14,6 +14,7 @@
 #include "attribution/status_details.h"
 #include "server/models/residency.h"
 #include "tests/models/fake_runner.h"
+#include "tests/models/residency_fixture.h"
 #include "tests/models/temporary_directory.h"
 
 namespace attribution::models {
@@ -24,20 +25,6 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
-
-const char* NameOf(ModelState state) {
-  switch (state) {
-    case ModelState::kLoading:
-      return "loading";
-    case ModelState::kServing:
-      return "serving";
-    case ModelState::kFailed:
-      return "failed";
-    case ModelState::kUnloaded:
-      return "unloaded";
-  }
-  return "?";
-}
 
 std::string Line(const ModelInfo& info) {
   return absl::StrCat(info.name, "/", info.version, " ", NameOf(info.state));
