@@ -7,6 +7,7 @@ The programs come from `$ATTRIBUTION_BUILD/bin` (default: `build/bin`), the mode
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -131,3 +132,11 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def repository(model_repository: Path, tmp_path: Path) -> Path:
+    """A repository of one small model, tiny-bert-sdpa, that the test may change."""
+    folder = tmp_path / "repository"
+    shutil.copytree(model_repository / "tiny-bert-sdpa", folder / "tiny-bert-sdpa")
+    return folder

@@ -27,13 +27,6 @@ CYCLES = int(os.environ.get("ATTRIBUTION_LOAD_CYCLES", "100"))
 
 
 @pytest.fixture
-def repository(model_repository, tmp_path):
-    folder = tmp_path / "repository"
-    shutil.copytree(model_repository / MODEL, folder / MODEL)
-    return folder
-
-
-@pytest.fixture
 def small(binaries, repository, tmp_path):
     """A server of one small model."""
     with programs.ServerProcess(binaries.server, repository, tmp_path) as process:

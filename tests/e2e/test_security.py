@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import threading
 import time
 
@@ -62,13 +61,6 @@ def load(channel, token=None):
 def refused(call):
     found = calls.failure(call)
     return found.code, found.error_info.reason if found.error_info else ""
-
-
-@pytest.fixture
-def repository(model_repository, tmp_path):
-    folder = tmp_path / "repository"
-    shutil.copytree(model_repository / MODEL, folder / MODEL)
-    return folder
 
 
 @pytest.fixture

@@ -61,9 +61,8 @@ def word_piece() -> Any:
     return tokenizer.load(minilm.model_folder())
 
 
-def byte_level_bpe() -> Any:
-    """A byte-level BPE in GPT-2's form, trained on the texts above."""
-    import transformers
+def trained_byte_level_bpe(special_tokens: list[str]) -> Any:
+    """A byte-level BPE, trained on the texts above."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
@@ -71,29 +70,28 @@ def byte_level_bpe() -> Any:
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=600,
-        special_tokens=["<|endoftext|>"],
+        special_tokens=special_tokens,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
     tokenizer.train_from_iterator(TEXTS[:20], trainer)
+    return tokenizer
+
+
+def byte_level_bpe() -> Any:
+    """A byte-level BPE in GPT-2's form."""
+    import transformers
+
+    tokenizer = trained_byte_level_bpe(["<|endoftext|>"])
     return transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>")
 
 
 def byte_level_bpe_with_ends() -> Any:
     """A byte-level BPE in RoBERTa's form: every text between <s> and </s>."""
     import transformers
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from tokenizers import processors
 
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=600,
-        special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"],
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(TEXTS[:20], trainer)
+    tokenizer = trained_byte_level_bpe(["<s>", "<pad>", "</s>", "<unk>", "<mask>"])
     tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
     return transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>")
 
